@@ -53,7 +53,8 @@ class VendorError(ListwireError):
 
 class VendorUnavailable(VendorError):
     """`cause` is a short label for metrics ("500", "timeout", "reset"); with `may_have_happened` the call may have
-    been carried out although no answer says so."""
+    been carried out although no answer says so.
+    """
 
     def __init__(self, vendor: str, status: int, detail: str, *, cause: str, may_have_happened: bool = True) -> None:
         super().__init__(vendor, status, detail)
@@ -73,7 +74,9 @@ class VendorRefused(VendorError):
 class VendorRejected(VendorError):
     """`title` is problem+json's title; `errors` its `[{field, message}]`, or empty."""
 
-    def __init__(self, vendor: str, status: int, detail: str, *, title: str = "", errors: list[dict[str, str]] | None = None) -> None:
+    def __init__(
+        self, vendor: str, status: int, detail: str, *, title: str = "", errors: list[dict[str, str]] | None = None
+    ) -> None:
         super().__init__(vendor, status, detail)
         self.title = title
         self.errors = errors or []

@@ -1,0 +1,48 @@
+"""What a command needs before it starts: its settings, its logs, and a loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import click
+import orjson
+
+from listwire import logs, redaction
+from listwire.settings import Settings, load
+
+T = TypeVar("T")
+
+
+def config_path() -> str | None:
+    ctx = click.get_current_context(silent=True)
+    path: str | None = ctx.find_root().meta.get("listwire.config") if ctx else None
+    return path
+
+
+def settings() -> Settings:
+    return load(config_path())
+
+
+def start_process(name: str) -> Settings:
+    """Settings, and logs that cannot show one of their secrets."""
+    found = settings()
+    logs.configure(name, redaction.for_settings(found), level=found.logs.level, style=found.logs.format)
+    return found
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def quiet(settings: Settings) -> None:
+    """For commands that print a result: libraries' errors only."""
+    logs.configure("listwire", redaction.for_settings(settings), level="error", style="console")
+
+
+def print_json(value: Any) -> None:
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

@@ -1,0 +1,136 @@
+"""The dead-letter record: how a source record that failed for good is written, read back and named.
+
+A letter's identity is its origin, its connection and a digest of its value, so that partial letters of one origin stay
+apart and a second replay replays nothing twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from listwire import topics
+from listwire.records import Reason
+
+MAX_DETAIL = 2048
+OURS = frozenset(
+    {
+        topics.REASON,
+        topics.DETAIL,
+        topics.CONNECTION,
+        topics.ORIGIN,
+        topics.FAILED_AT,
+        topics.REPLAYED,
+        topics.REPLAY_OF,
+    }
+)
+Header = tuple[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter as it stands in the topic. `place` is (partition, offset), or None before it was written."""
+
+    key: bytes | None
+    value: bytes
+    source_headers: tuple[Header, ...]
+    reason: str
+    detail: str
+    connection: str
+    origin: str
+    failed_at: int
+    place: tuple[int, int] | None = None
+
+    @property
+    def id(self) -> str:
+        return identity(self.origin, self.connection, self.value)
+
+    @property
+    def topic(self) -> str:
+        return self.origin.rsplit("/", 2)[0]
+
+    @property
+    def position(self) -> tuple[str, int, int]:
+        """Sorts letters of one topic oldest first within each partition."""
+        topic, partition, offset = parse_origin(self.origin)
+        return topic, partition, offset
+
+    def headers(self) -> list[Header]:
+        return [
+            *self.source_headers,
+            (topics.REASON, self.reason.encode()),
+            (topics.DETAIL, cut(self.detail, MAX_DETAIL)),
+            (topics.CONNECTION, self.connection.encode()),
+            (topics.ORIGIN, self.origin.encode()),
+            (topics.FAILED_AT, b"%d" % self.failed_at),
+        ]
+
+
+def identity(origin: str, connection: str, value: bytes) -> str:
+    """32 hex digits."""
+    parts = (origin.encode(), connection.encode(), hashlib.sha256(value).digest())
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
+
+
+def origin_of(topic: str, partition: int, offset: int) -> str:
+    return f"{topic}/{partition}/{offset}"
+
+
+def parse_origin(origin: str) -> tuple[str, int, int]:
+    """Raises ValueError where the text is no `topic/partition/offset`."""
+    topic, partition, offset = origin.rsplit("/", 2)
+    if not topic or int(partition) < 0 or int(offset) < 0:
+        raise ValueError(origin)
+    return topic, int(partition), int(offset)
+
+
+def cut(text: str, most: int) -> bytes:
+    """UTF-8, at most `most` bytes, no half character."""
+    data = text.encode("utf-8", "replace")
+    return data if len(data) <= most else data[: most - 3].decode("utf-8", "ignore").encode() + "…".encode()
+
+
+def make(
+    *,
+    topic: str,
+    partition: int,
+    offset: int,
+    key: bytes | None,
+    value: bytes,
+    headers: Iterable[Header],
+    reason: Reason,
+    detail: str,
+    connection: str,
+    failed_at: int,
+) -> Letter:
+    """A letter for the record at that place; one that was replayed and fails again keeps its first origin."""
+    given = tuple(headers or ())
+    first = next((bytes(v or b"").decode("utf-8", "replace") for k, v in given if k == topics.REPLAY_OF), None)
+    kept = tuple((k, v) for k, v in given if k not in OURS)
+    return Letter(
+        key, value, kept, reason.value, detail, connection, first or origin_of(topic, partition, offset), failed_at
+    )
+
+
+def read(
+    key: bytes | None, value: bytes | None, headers: Sequence[Header], place: tuple[int, int]
+) -> Letter | str | None:
+    """A letter; or, for a mark, the identity that is done; or None for a record that is neither."""
+    found = {k: bytes(v or b"").decode("utf-8", "replace") for k, v in headers}
+    if value is None:
+        return found.get(topics.REPLAYED)
+    if topics.ORIGIN not in found or topics.REASON not in found:
+        return None
+    stamp = found.get(topics.FAILED_AT, "")
+    return Letter(
+        key=key,
+        value=value,
+        source_headers=tuple((k, v) for k, v in headers if k not in OURS),
+        reason=found[topics.REASON],
+        detail=found.get(topics.DETAIL, ""),
+        connection=found.get(topics.CONNECTION, ""),
+        origin=found[topics.ORIGIN],
+        failed_at=int(stamp) if stamp.isascii() and stamp.isdigit() else 0,
+        place=place,
+    )

@@ -1,0 +1,78 @@
+"""How our processes reach Kafka: one place turns settings into client options, one makes a durable producer."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError as ClientError
+
+from listwire import topics
+from listwire.errors import KafkaError, SettingsError
+from listwire.settings.models import Kafka
+
+
+def servers(kafka: Kafka) -> str:
+    if not kafka.bootstrap_servers:
+        raise SettingsError(
+            'kafka.bootstrap_servers is missing. Write under [kafka]: bootstrap_servers = "localhost:9092" '
+            "(only `listwire up` and `demo` start a Kafka of their own)."
+        )
+    return kafka.bootstrap_servers
+
+
+def tls(kafka: Kafka) -> ssl.SSLContext | None:
+    if "SSL" not in kafka.security_protocol:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=str(kafka.ssl_cafile) if kafka.ssl_cafile else None)
+        if kafka.ssl_certfile:
+            context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile)
+    except (OSError, ssl.SSLError) as fault:
+        raise SettingsError(
+            f"kafka.ssl_*: the TLS files cannot be used: {fault}. Check ssl_cafile, ssl_certfile, ssl_keyfile."
+        ) from None
+    context.check_hostname = kafka.ssl_check_hostname
+    return context
+
+
+def client_options(kafka: Kafka) -> dict[str, Any]:
+    """Keyword arguments that every aiokafka client takes."""
+    options: dict[str, Any] = {"bootstrap_servers": servers(kafka), "security_protocol": kafka.security_protocol}
+    if context := tls(kafka):
+        options["ssl_context"] = context
+    if kafka.security_protocol.startswith("SASL"):
+        password = kafka.password
+        options |= {
+            "sasl_mechanism": kafka.sasl_mechanism,
+            "sasl_plain_username": kafka.sasl_username,
+            "sasl_plain_password": password.get_secret_value() if password else None,
+        }
+    return options
+
+
+def unreachable(kafka: Kafka, fault: BaseException) -> KafkaError:
+    return KafkaError(
+        f"Kafka at {kafka.bootstrap_servers} cannot be used: {type(fault).__name__}: {fault}. "
+        "Check kafka.bootstrap_servers, its SASL and TLS keys, and that the broker is up."
+    )
+
+
+async def durable_producer(kafka: Kafka, **more: Any) -> AIOKafkaProducer:
+    """Started: acks=all, idempotent, and large enough for every record that our topics take."""
+    options: dict[str, Any] = {
+        "acks": "all",
+        "enable_idempotence": True,
+        "max_request_size": topics.MAX_REQUEST_SIZE,
+        "request_timeout_ms": 8000,
+        **client_options(kafka),
+        **more,
+    }
+    producer = AIOKafkaProducer(**options)
+    try:
+        await producer.start()
+    except (ClientError, OSError) as fault:
+        await producer.stop()
+        raise unreachable(kafka, fault) from fault
+    return producer

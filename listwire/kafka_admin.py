@@ -1,0 +1,143 @@
+"""Topics: created, verified, and named exactly where they are wrong. Never adds a partition: keys would move."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError as ClientError
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from listwire import topics
+from listwire.errors import KafkaError, TopicsError
+from listwire.kafka import client_options, unreachable
+from listwire.settings import Settings
+from listwire.settings.models import Kafka
+
+ENSURE = "run `listwire topics ensure`"
+
+
+@asynccontextmanager
+async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**client_options(kafka), request_timeout_ms=15_000)
+    try:
+        await admin.start()
+        yield admin
+    except (ClientError, OSError) as fault:
+        raise unreachable(kafka, fault) from fault
+    finally:
+        await admin.close()
+
+
+@dataclass(frozen=True)
+class TopicState:
+    name: str
+    partitions: int
+    replication: int
+    config: dict[str, str]
+    overrides: dict[str, str]
+
+    def faults(self, wanted: topics.Topic) -> list[str]:
+        found = []
+        if "compact" in self.config.get("cleanup.policy", ""):
+            found.append(f"cleanup.policy is {self.config['cleanup.policy']!r}, it must be 'delete'")
+        most = int(self.config.get("max.message.bytes", "0"))
+        if most < wanted.least_bytes:
+            found.append(f"max.message.bytes is {most}, it must be at least {wanted.least_bytes}")
+        return found
+
+
+async def read_topics(admin: AIOKafkaAdminClient) -> dict[str, TopicState]:
+    """Our topics as the cluster has them; absent ones are left out."""
+    names = [topic.name for topic in topics.TOPICS]
+    described = [d for d in await admin.describe_topics(names) if not d["error_code"]]
+    present = {d["topic"]: d["partitions"] for d in described}
+    configs = await topic_configs(admin, list(present))
+    return {
+        name: TopicState(name, len(parts), min((len(p["replicas"]) for p in parts), default=0), *configs[name])
+        for name, parts in present.items()
+    }
+
+
+async def topic_configs(
+    admin: AIOKafkaAdminClient, names: list[str]
+) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
+    """Name → (all values in force, those set on the topic itself)."""
+    if not names:
+        return {}
+    found: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
+    for response in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names]):
+        for code, message, _kind, name, entries in response.resources:
+            if code:
+                raise KafkaError(
+                    f"Kafka refuses to show the configuration of {name}: {message or for_code(code).__name__}."
+                )
+            # entry: name, value, read only, source (1 = set on the topic), ...
+            found[name] = ({e[0]: e[1] for e in entries}, {e[0]: e[1] for e in entries if e[3] == 1})
+    return found
+
+
+async def verify(settings: Settings, *wanted: str) -> dict[str, TopicState]:
+    """Raises `TopicsError` naming what is wrong with the wanted topics (all of ours if none are named)."""
+    async with admin_client(settings.kafka) as admin:
+        states = await read_topics(admin)
+    for name in wanted or tuple(topics.BY_NAME):
+        if name not in states:
+            raise TopicsError(f"The topic {name} does not exist: {ENSURE}.")
+        if faults := states[name].faults(topics.BY_NAME[name]):
+            raise TopicsError(f"The topic {name} is not fit: {'; '.join(faults)}. To mend it, {ENSURE}.")
+    return states
+
+
+async def ensure(settings: Settings) -> list[str]:
+    """Creates what is absent, mends what `verify` would refuse; returns a line per topic about what it found or did."""
+    lines: list[str] = []
+    async with admin_client(settings.kafka) as admin:
+        brokers = len((await admin.describe_cluster())["brokers"])
+        replication = settings.topics.replication or (3 if brokers >= 3 else 1)
+        states = await read_topics(admin)
+        for topic in topics.TOPICS:
+            state = states.get(topic.name)
+            if state is None:
+                await _create(admin, topic, settings.topics.partitions, replication)
+                lines.append(
+                    f"{topic.name}: created, {settings.topics.partitions} partitions, replication {replication}"
+                )
+                continue
+            line = f"{topic.name}: {state.partitions} partitions, replication {state.replication}"
+            if faults := state.faults(topic):
+                await _mend(admin, topic, state)
+                line += f"; mended: {'; '.join(faults)}"
+            if state.partitions != settings.topics.partitions:
+                line += f" (the settings say {settings.topics.partitions}; left as it is, since keys would move)"
+            kept = int(state.config.get("retention.ms", "-1"))
+            if 0 <= kept < topic.retention_ms:
+                line += f"; retention.ms is {kept}, shorter than the {topic.retention_ms} we would choose"
+            lines.append(line)
+    return lines
+
+
+async def _create(admin: AIOKafkaAdminClient, topic: topics.Topic, partitions: int, replication: int) -> None:
+    config = dict(topic.config)
+    if replication >= 3:
+        config["min.insync.replicas"] = "2"
+    response = await admin.create_topics([NewTopic(topic.name, partitions, replication, topic_configs=config)])
+    for name, code, *message in response.topic_errors:
+        if code and for_code(code) is not TopicAlreadyExistsError:
+            words = next((m for m in message if m), None) or for_code(code).__name__
+            raise TopicsError(f"Kafka refuses to create {name}: {words}.")
+
+
+async def _mend(admin: AIOKafkaAdminClient, topic: topics.Topic, state: TopicState) -> None:
+    """AlterConfigs replaces all of a topic's own values, so those already set are sent along."""
+    config: dict[str, Any] = {**state.overrides, "cleanup.policy": "delete"}
+    if int(state.config.get("max.message.bytes", "0")) < topic.least_bytes:
+        config["max.message.bytes"] = topic.config["max.message.bytes"]
+    for response in await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name, config)]):
+        for code, message, *_ in response.resources:
+            if code:
+                raise TopicsError(f"Kafka refuses to change {topic.name}: {message or for_code(code).__name__}.")

@@ -1,0 +1,155 @@
+"""One TOML file, and the environment over it. Everything wrong ends in one `SettingsError`; no value of a secret is ever repeated."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from listwire.errors import SettingsError
+from listwire.settings import models
+from listwire.settings.problems import sentence
+
+PREFIX = "LISTWIRE_"
+DEFAULT_FILE = "listwire.toml"
+# Tables of tables: the level below is a name that the user has chosen.
+NAMED = frozenset({"amplitude", "mailchimp", "sources", "cohort_syncs"})
+
+
+class Settings(BaseSettings):
+    """The whole of the settings, frozen. `path` is the file it came from, or None."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    kafka: models.Kafka = models.Kafka()
+    topics: models.Topics = models.Topics()
+    amplitude: dict[models.Name, models.Amplitude] = Field(default={}, examples=["a table [amplitude.product]"])
+    mailchimp: dict[models.Name, models.Mailchimp] = Field(default={}, examples=["a table [mailchimp.acme]"])
+    sources: dict[models.Name, models.Source] = Field(default={}, examples=["a table [sources.newsletter]"])
+    cohort_syncs: dict[models.Name, models.CohortSync] = Field(
+        default={}, examples=["a table [cohort_syncs.newsletter]"]
+    )
+    ingress: models.Ingress = models.Ingress()
+    worker: models.Status = models.Status()
+    exporter: models.Status = models.Status()
+    console: models.Console = models.Console()
+    delivery: models.Delivery = models.Delivery()
+    logs: models.Logs = models.Logs()
+
+    @model_validator(mode="after")
+    def _references(self) -> Settings:
+        for kind, tables in (("sources", self.sources), ("cohort_syncs", self.cohort_syncs)):
+            for name, table in tables.items():
+                for other in ("mailchimp", "amplitude"):
+                    wanted = getattr(table, other, None)
+                    if wanted is not None and wanted not in getattr(self, other):
+                        known = ", ".join(getattr(self, other)) or "none"
+                        raise models.wrong(
+                            f"{kind}.{name}.{other} = {wanted!r} names no table [{other}.{wanted}] (known: {known})"
+                        )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+class EnvironmentSource(PydanticBaseSettingsSource):
+    """`LISTWIRE_SECTION__KEY`, and `LISTWIRE_SECTION__NAME__KEY` for named tables.
+
+    Only names with a double underscore count: Kubernetes sets `LISTWIRE_PORT` by itself for a service of our name.
+    A name that holds '-' is written with '_' (names never hold '_'). Lists and tables are JSON.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(Settings)
+        self.environ = environ
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self().get(field_name), field_name, True
+
+    def __call__(self) -> dict[str, Any]:
+        tree: dict[str, Any] = {}
+        for variable, text in sorted(self.environ.items()):
+            path = variable[len(PREFIX) :].lower().split("__")
+            if not variable.startswith(PREFIX) or len(path) < 2:
+                continue
+            if path[0] in NAMED:
+                path[1] = path[1].replace("_", "-")
+            if len(path) > (3 if path[0] in NAMED else 2) or not all(path):
+                raise SettingsError(
+                    f"{variable} is no setting: write {PREFIX}SECTION__KEY, or {PREFIX}SOURCES__NAME__KEY."
+                )
+            table = tree
+            for step in path[:-1]:
+                table = table.setdefault(step, {})
+            table[path[-1]] = _value(variable, text)
+        return tree
+
+
+def _value(variable: str, text: str) -> Any:
+    if not text.lstrip().startswith(("[", "{")):
+        return text
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise SettingsError(f'{variable} begins like JSON but is none: a list is written ["one", "two"].') from None
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def find_file(path: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> Path | None:
+    """`--config`, else `LISTWIRE_CONFIG`, else `./listwire.toml` where it exists, else none."""
+    if chosen := path or environ.get("LISTWIRE_CONFIG"):
+        return Path(chosen)
+    return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).exists() else None
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(
+            f"There is no settings file {str(path)!r}: `listwire init` writes one, `--config FILE` names another."
+        ) from None
+    except (OSError, UnicodeDecodeError) as fault:
+        raise SettingsError(
+            f"The settings file {str(path)!r} cannot be read: {getattr(fault, 'strerror', None) or 'it is not UTF-8 text'}."
+        ) from None
+    except tomllib.TOMLDecodeError as fault:
+        raise SettingsError(
+            f"{path}: this is not TOML: {fault}. Texts stand in quotes, tables begin with [name]."
+        ) from None
+
+
+def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process; raises `SettingsError` with one sentence."""
+    environ = os.environ if environ is None else environ
+    file = find_file(path, environ)
+    tree = read_file(file) if file else {}
+    tree = merged(tree, EnvironmentSource(environ)())
+    try:
+        return Settings(**tree)
+    except ValidationError as fault:
+        where = str(file) if file else "settings"
+        raise SettingsError(f"{where}: {sentence(fault, tree)}") from None
