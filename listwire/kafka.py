@@ -53,8 +53,11 @@ def client_options(kafka: Kafka) -> dict[str, Any]:
 
 
 def unreachable(kafka: Kafka, fault: BaseException) -> KafkaError:
+    words = str(fault) or type(fault).__name__
+    if "Unable to bootstrap" in words:
+        words = "none of these servers answers as a broker"
     return KafkaError(
-        f"Kafka at {kafka.bootstrap_servers} cannot be used: {type(fault).__name__}: {fault}. "
+        f"Kafka at {kafka.bootstrap_servers} cannot be used: {words.rstrip('.')}. "
         "Check kafka.bootstrap_servers, its SASL and TLS keys, and that the broker is up."
     )
 

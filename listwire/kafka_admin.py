@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -41,11 +42,21 @@ class TopicState:
     config: dict[str, str]
     overrides: dict[str, str]
 
+    @property
+    def retention_ms(self) -> int | None:
+        """-1 keeps for ever; None where Kafka does not say."""
+        text = self.config.get("retention.ms", "")
+        return int(text) if text.lstrip("-").isdigit() else None
+
+    @property
+    def max_bytes(self) -> int:
+        return int(self.config.get("max.message.bytes", "0"))
+
     def faults(self, wanted: topics.Topic) -> list[str]:
         found = []
         if "compact" in self.config.get("cleanup.policy", ""):
             found.append(f"cleanup.policy is {self.config['cleanup.policy']!r}, it must be 'delete'")
-        most = int(self.config.get("max.message.bytes", "0"))
+        most = self.max_bytes
         if most < wanted.least_bytes:
             found.append(f"max.message.bytes is {most}, it must be at least {wanted.least_bytes}")
         return found
@@ -81,44 +92,70 @@ async def topic_configs(
     return found
 
 
+async def states(settings: Settings) -> dict[str, TopicState]:
+    async with admin_client(settings.kafka) as admin:
+        return await read_topics(admin)
+
+
 async def verify(settings: Settings, *wanted: str) -> dict[str, TopicState]:
     """Raises `TopicsError` naming what is wrong with the wanted topics (all of ours if none are named)."""
-    async with admin_client(settings.kafka) as admin:
-        states = await read_topics(admin)
+    found = await states(settings)
     for name in wanted or tuple(topics.BY_NAME):
-        if name not in states:
+        if name not in found:
             raise TopicsError(f"The topic {name} does not exist: {ENSURE}.")
-        if faults := states[name].faults(topics.BY_NAME[name]):
+        if faults := found[name].faults(topics.BY_NAME[name]):
             raise TopicsError(f"The topic {name} is not fit: {'; '.join(faults)}. To mend it, {ENSURE}.")
-    return states
+    return found
 
 
-async def ensure(settings: Settings) -> list[str]:
-    """Creates what is absent, mends what `verify` would refuse; returns a line per topic about what it found or did."""
+async def ensure(settings: Settings, *, partitions: int | None = None) -> list[str]:
+    """Creates what is absent, mends what `verify` would refuse; returns a line per topic about what it found or did.
+
+    `partitions` is for topics that do not exist yet: where one exists with another number, a TopicsError says so and
+    nothing is changed.
+    """
+    wanted = partitions or settings.topics.partitions
     lines: list[str] = []
     async with admin_client(settings.kafka) as admin:
         brokers = len((await admin.describe_cluster())["brokers"])
         replication = settings.topics.replication or (3 if brokers >= 3 else 1)
-        states = await read_topics(admin)
-        for topic in topics.TOPICS:
-            state = states.get(topic.name)
-            if state is None:
-                await _create(admin, topic, settings.topics.partitions, replication)
-                lines.append(
-                    f"{topic.name}: created, {settings.topics.partitions} partitions, replication {replication}"
+        present = await read_topics(admin)
+        for state in present.values():
+            if partitions is not None and state.partitions != partitions:
+                raise TopicsError(
+                    f"{state.name} has {state.partitions} partitions and keeps them: with {partitions}, keys would move to "
+                    "other partitions and later changes could overtake earlier ones. Leave --partitions out."
                 )
-                continue
-            line = f"{topic.name}: {state.partitions} partitions, replication {state.replication}"
-            if faults := state.faults(topic):
-                await _mend(admin, topic, state)
-                line += f"; mended: {'; '.join(faults)}"
-            if state.partitions != settings.topics.partitions:
-                line += f" (the settings say {settings.topics.partitions}; left as it is, since keys would move)"
-            kept = int(state.config.get("retention.ms", "-1"))
-            if 0 <= kept < topic.retention_ms:
-                line += f"; retention.ms is {kept}, shorter than the {topic.retention_ms} we would choose"
-            lines.append(line)
+        for topic in topics.TOPICS:
+            found = present.get(topic.name)
+            if found is None:
+                await _create(admin, topic, wanted, replication)
+                lines.append(f"{topic.name}: created, {wanted} partitions, replication {replication}")
+            else:
+                lines.append(await _kept(admin, topic, found, wanted))
+        await _visible(admin)
     return lines
+
+
+async def _kept(admin: AIOKafkaAdminClient, topic: topics.Topic, state: TopicState, wanted: int) -> str:
+    line = f"{topic.name}: {state.partitions} partitions, replication {state.replication}"
+    if faults := state.faults(topic):
+        await _mend(admin, topic, state)
+        line += f"; mended: {'; '.join(faults)}"
+    if state.partitions != wanted:
+        line += f" (the settings say {wanted}; left as it is, since keys would move)"
+    kept = state.retention_ms
+    if kept is not None and 0 <= kept < topic.retention_ms:
+        line += f"; retention.ms is {kept}, shorter than the {topic.retention_ms} we would choose"
+    return line
+
+
+async def _visible(admin: AIOKafkaAdminClient) -> None:
+    """The controller has a new topic at once, the brokers a moment later; whoever starts next should find it."""
+    for _ in range(50):
+        if len(await read_topics(admin)) == len(topics.TOPICS):
+            return
+        await asyncio.sleep(0.1)
 
 
 async def _create(admin: AIOKafkaAdminClient, topic: topics.Topic, partitions: int, replication: int) -> None:
@@ -135,7 +172,7 @@ async def _create(admin: AIOKafkaAdminClient, topic: topics.Topic, partitions: i
 async def _mend(admin: AIOKafkaAdminClient, topic: topics.Topic, state: TopicState) -> None:
     """AlterConfigs replaces all of a topic's own values, so those already set are sent along."""
     config: dict[str, Any] = {**state.overrides, "cleanup.policy": "delete"}
-    if int(state.config.get("max.message.bytes", "0")) < topic.least_bytes:
+    if state.max_bytes < topic.least_bytes:
         config["max.message.bytes"] = topic.config["max.message.bytes"]
     for response in await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name, config)]):
         for code, message, *_ in response.resources:

@@ -40,8 +40,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def quiet(settings: Settings) -> None:
-    """For commands that print a result: libraries' errors only."""
-    logs.configure("listwire", redaction.for_settings(settings), level="error", style="console")
+    """For commands that print a result: what went wrong is the one sentence they end with, not the libraries' lines."""
+    logs.configure("listwire", redaction.for_settings(settings), level="critical", style="console")
 
 
 def print_json(value: Any) -> None:
