@@ -59,7 +59,7 @@ async def client(vendor: Vendor) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.mark.parametrize(("when", "accepted"), [("unread", 0), ("before", 0), ("after", 1)])
 async def test_an_error_is_answered_before_or_after_accepting(
-    vendor: Vendor, client: httpx.AsyncClient, when, accepted
+    vendor: Vendor, client: httpx.AsyncClient, when: When, accepted: int
 ) -> None:
     vendor.faults.add(
         Fault(status=502, when=when, body=HTML_502, content_type="text/html", headers={"X-Cdn": "yes"}, times=1)
@@ -73,7 +73,7 @@ async def test_an_error_is_answered_before_or_after_accepting(
 
 @pytest.mark.parametrize(("when", "accepted"), [("unread", 0), ("before", 0), ("after", 1)])
 async def test_a_reset_is_a_reset_and_says_nothing_of_what_was_accepted(
-    vendor: Vendor, client: httpx.AsyncClient, when, accepted
+    vendor: Vendor, client: httpx.AsyncClient, when: When, accepted: int
 ) -> None:
     vendor.faults.add(Fault(kind="reset", when=when))
     with pytest.raises((httpx.ReadError, httpx.WriteError)):
@@ -83,7 +83,7 @@ async def test_a_reset_is_a_reset_and_says_nothing_of_what_was_accepted(
 
 @pytest.mark.parametrize(("when", "accepted"), [("before", 0), ("after", 1)])
 async def test_a_hung_request_is_never_answered_until_it_is_released(
-    vendor: Vendor, client: httpx.AsyncClient, when, accepted
+    vendor: Vendor, client: httpx.AsyncClient, when: When, accepted: int
 ) -> None:
     vendor.faults.add(Fault(kind="hang", when=when))
     with pytest.raises(httpx.ReadTimeout):
