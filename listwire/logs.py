@@ -18,6 +18,8 @@ from listwire.redaction import Redactor
 
 QUIET_FOR = 10.0
 NOISY = ("aiokafka", "faust", "mode", "kafka", "asyncio", "httpx", "httpcore")
+# mode tells of every start and stop of every inner service, in the name of whoever subclassed it.
+SERVICE = "[^"
 Event = MutableMapping[str, Any]
 
 
@@ -35,7 +37,9 @@ class Repeats(logging.Filter):
         self.seen: dict[tuple[str, int, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not record.name.startswith(NOISY) or record.levelno < logging.INFO:
+        if record.levelno <= logging.INFO and (record.name.startswith(NOISY) or str(record.msg).startswith(SERVICE)):
+            return False
+        if not record.name.startswith(NOISY):
             return True
         key = (record.name, record.levelno, str(record.msg)[:80])
         now = self.clock()

@@ -1,0 +1,48 @@
+"""`listwire worker subscriptions` and `listwire worker cohorts`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from listwire import topics
+from listwire.cli import context
+from listwire.errors import SettingsError
+
+
+@click.group("worker")
+def command() -> None:
+    """Kafka to Amplitude (subscriptions) or to Mailchimp (cohorts)."""
+
+
+def _options(function: Callable[..., Any]) -> Callable[..., Any]:
+    host = click.option("--host", help="Where /metrics, /healthz and /readyz answer.")
+    port = click.option("--port", type=click.IntRange(0, 65535), help="0: any free one.")
+    return host(port(function))
+
+
+@command.command("subscriptions")
+@_options
+def subscriptions(host: str | None, port: int | None) -> None:
+    """Webhooks to Amplitude events."""
+    settings = context.start_process("worker-subscriptions")
+    if not settings.sources:
+        raise SettingsError("There is no source: write a table [sources.NAME] (`listwire init` shows one).")
+    from stream.agents.subscriptions import make_agent
+    from stream.worker import run
+
+    wanted = settings.worker.port if port is None else port
+    sys.exit(
+        run(
+            settings,
+            make_agent,
+            (topics.WEBHOOKS, topics.DEAD_LETTERS),
+            name="subscriptions",
+            host=host or settings.worker.host,
+            port=wanted,
+            default_port=8081,
+        )
+    )

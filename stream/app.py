@@ -1,0 +1,147 @@
+"""The Faust app, made from settings by a factory: importing this reads no setting and touches no broker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+import mode
+from yarl import URL
+
+from listwire.clock import Clock
+from listwire.kafka import servers, tls
+from listwire.settings.models import Kafka
+from stream.dead_letters import DeadLetters
+from stream.fail_stop import FailStop
+from stream.lanes import Deliver, Lanes
+from stream.progress import Progress
+from stream.transport import RunTransport
+from stream.watchdog import Watchdog
+
+# Records a fetch hands over at most; also the size that runs are cut to.
+FETCHED_AT_ONCE = 1000
+
+
+class App(faust.App):
+    lanes: Lanes
+    progress: Progress
+    fail: FailStop
+    letters: DeadLetters
+    close_vendors: Callable[[], Any]
+    watchdog: Watchdog
+
+    def on_init_dependencies(self) -> list[Any]:
+        # First, so that it runs before the consumer has joined anything.
+        self.watchdog = Watchdog(self, loop=self.loop, beacon=self.beacon)
+        return [self.watchdog, *super().on_init_dependencies()]
+
+    async def on_stop(self) -> None:
+        """Same order as at a rebalance: no new runs, the attempt under way ends, and only then Faust's last commit."""
+        self.progress.ready = False
+        if self._consumer is not None:
+            self._consumer.stop_flow()
+        self.flow_control.suspend()
+        await self.lanes.close()
+        await super().on_stop()
+        await self.letters.stop()
+        await self.close_vendors()
+
+
+@dataclass(frozen=True)
+class Agent:
+    """What one worker is made of. `limit`: records a delivery."""
+
+    worker: str
+    group: str
+    topic: str
+    deliver: Deliver
+    limit: int
+    letters: DeadLetters
+    close_vendors: Callable[[], Any]
+
+
+def make_app(agent: Agent, kafka: Kafka, clock: Clock, progress: Progress, loop: asyncio.AbstractEventLoop) -> App:
+    """The event loop must exist and be current. Each setting that is not Faust's default is there because of a fault seen
+    with the default: events lost, a hang, or memory.
+    """
+    app = App(
+        agent.group,
+        loop=loop,
+        broker=[URL(f"kafka://{server.strip()}") for server in servers(kafka).split(",")],
+        **_credentials(kafka),
+        broker_client_id=f"{agent.group}",
+        store=URL("memory://"),
+        web_enabled=False,
+        topic_allow_declare=False,  # topics are provisioned by `listwire topics ensure`
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        cython_optimizations=True,  # the default does not resume a paused partition until its queue is empty
+        stream_wait_empty=False,  # True would block a stop or rebalance until the vendor is back
+        stream_buffer_maxsize=64,  # runs, not records
+        stream_processing_timeout=10 * 86_400,
+        consumer_auto_offset_reset="earliest",
+        broker_max_poll_interval=10 * 86_400,  # at the default, a long outage ends in a permanent silent hang
+        broker_commit_interval=1.0,
+        broker_commit_livelock_soft_timeout=10 * 86_400,  # unreliable (#166, #503, #629): the watchdog looks instead
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=2.5,
+        broker_request_timeout=30.0,
+        broker_rebalance_timeout=60.0,
+        broker_max_poll_records=FETCHED_AT_ONCE,
+        worker_redirect_stdouts=False,
+    )
+    app.transport = RunTransport(app.conf.broker, app, loop=loop)
+    app.progress = progress
+    app.fail = FailStop(app)
+    app.letters = agent.letters
+    app.close_vendors = agent.close_vendors
+    app.lanes = Lanes(agent.worker, agent.deliver, app.fail, limit=agent.limit, moved=progress.moved)
+    topic = app.topic(agent.topic, key_serializer="raw", value_serializer="records")
+    app.agent(topic, name=f"{agent.group}.lanes")(into_lanes(app))
+    app.finalize()
+    return app
+
+
+def into_lanes(app: App) -> Callable[[Any], Any]:
+    """The agent: puts each run into its partition's lane and goes on, never waiting."""
+
+    async def lanes(stream: Any) -> None:
+        try:
+            async for event in stream.noack().events():
+                message = event.message
+                consumer = app.consumer
+                start = consumer._committed_offset[message.tp]
+                if start is None:
+                    start = consumer.first_fetched.get(message.tp)
+                app.lanes.put(message.tp, event.value, event.ack, start)
+        except Exception as fault:
+            app.fail(fault)
+            await asyncio.Event().wait()  # Faust would restart the agent and go on behind the hole
+
+    return lanes
+
+
+def _credentials(kafka: Kafka) -> dict[str, Any]:
+    context = tls(kafka)
+    if kafka.security_protocol.startswith("SASL"):
+        password = kafka.password
+        return {
+            "broker_credentials": faust.SASLCredentials(
+                username=kafka.sasl_username,
+                password=password.get_secret_value() if password else None,
+                mechanism=kafka.sasl_mechanism,
+                ssl_context=context,
+            )
+        }
+    return {"broker_credentials": faust.SSLCredentials(context=context)} if context else {}
+
+
+class Worker(mode.Worker):
+    """mode's worker rather than Faust's: no banner, no spinner, no working directory, and our own logging."""
+
+    async def on_start(self) -> None:
+        self.services[0].in_worker = True
+        await super().on_start()

@@ -1,0 +1,204 @@
+"""A Mailchimp audience webhook to an Amplitude event. Pure; returns an `Event`, the type that was filtered, or a `Rejection`.
+
+Checked in this order, so that a reason always means the same: type, filter, list_id, audience, fired_at, address, user id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import orjson
+
+from listwire.records import Reason, Rejection
+from stream.codecs.form import BadText, split, text
+
+KEPT: Final = {"subscribe": "[Mailchimp] subscribe", "unsubscribe": "[Mailchimp] unsubscribe"}
+# Amplitude: strings are cut at 1024 characters; ids below 5 characters, and these, are refused.
+MAX_TEXT: Final = 1024
+SHORTEST_ID: Final = 5
+BANNED_IDS: Final = frozenset({
+    "anonymous", "nil", "none", "null", "n/a", "na", "undefined", "unknown", "", "00000000-0000-0000-0000-000000000000", "{}", "lmy47d", "0", "-1",
+})  # fmt: skip
+# Event property → field. Mailchimp may leave out any of these (real payloads lack even `action`).
+COPIED: Final = (
+    ("web_id", "data[web_id]"), ("email_type", "data[email_type]"), ("action", "data[action]"),
+    ("reason", "data[reason]"), ("campaign_id", "data[campaign_id]"),
+)  # fmt: skip
+# `datetime.fromisoformat` takes many shapes; Mailchimp has one.
+FIRED_AT_LENGTH: Final = len("2020-09-07 21:31:09")
+
+UserId = Callable[[str, dict[str, bytes]], str | None]
+
+
+class Event:
+    """`body` is the event as JSON; `contact` is what keeps its order; `settled` is the courier's mark."""
+
+    __slots__ = ("body", "contact", "record", "settled", "user_id")
+
+    def __init__(self, body: bytes, contact: bytes, user_id: str) -> None:
+        self.body = body
+        self.contact = contact
+        self.user_id = user_id
+        self.record: Any = None
+        self.settled = False
+
+
+@dataclass(frozen=True)
+class Filtered:
+    why: str
+
+
+@dataclass(frozen=True)
+class Webhooks:
+    """How the webhooks of one source are read. `policies`: the first that yields a usable user id wins."""
+
+    source: str
+    audience: str
+    policies: Sequence[str] = ("email",)
+    timezone: str = "UTC"
+    merge_properties: Sequence[str] = ()
+
+    def reader(self) -> Reader:
+        return Reader(self)
+
+
+class Reader:
+    """Callable: bytes in; `Event`, `Filtered` or `Rejection` out."""
+
+    def __init__(self, webhooks: Webhooks) -> None:
+        self.webhooks = webhooks
+        self.zone: tzinfo = UTC if webhooks.timezone == "UTC" else ZoneInfo(webhooks.timezone)
+        self.user_ids: list[UserId] = [_policy(name) for name in webhooks.policies]
+        self._filtered: dict[str, Filtered] = {}
+
+    def __call__(self, value: bytes | None) -> Event | Filtered | Rejection:
+        if not value or b"=" not in value:
+            return Rejection(Reason.UNDECODABLE, "the body is no form: it has no key=value")
+        fields = split(value)
+        try:
+            return self._read(fields)
+        except BadText:
+            return Rejection(Reason.UNDECODABLE, "a field is not UTF-8 text")
+
+    def _read(self, fields: dict[str, bytes]) -> Event | Filtered | Rejection:
+        kind = text(fields.get("type", b"")).strip()
+        if not kind:
+            return Rejection(Reason.MISSING_FIELD, "type is missing")
+        event_type = KEPT.get(kind)
+        if event_type is None:
+            return self._filter(kind)
+        audience = text(fields.get("data[list_id]", b"")).strip()
+        if not audience:
+            return Rejection(Reason.MISSING_FIELD, "data[list_id] is missing")
+        if audience != self.webhooks.audience:
+            return Rejection(
+                Reason.WRONG_AUDIENCE,
+                f"data[list_id] is {audience[:100]!r}; the source's audience is {self.webhooks.audience!r}",
+            )
+        fired_at = text(fields.get("fired_at", b"")).strip()
+        if not fired_at:
+            return Rejection(Reason.MISSING_FIELD, "fired_at is missing")
+        when = self._milliseconds(fired_at)
+        if when is None:
+            return Rejection(Reason.INVALID_FIELD, f"fired_at is {fired_at[:100]!r}, not like 2020-09-07 21:31:09")
+        address = text(fields.get("data[email]") or fields.get("data[merges][EMAIL]", b"")).strip().lower()
+        if not address:
+            return Rejection(Reason.MISSING_FIELD, "data[email] is missing")
+        if "@" not in address:
+            return Rejection(Reason.INVALID_FIELD, "data[email] has no @")
+        user_id = next((found for policy in self.user_ids if (found := policy(address, fields)) is not None), None)
+        if user_id is None:
+            return Rejection(
+                Reason.INVALID_FIELD, f"no user id that Amplitude takes from {', '.join(self.webhooks.policies)}"
+            )
+        contact = text(fields.get("data[id]", b"")).strip() or address
+        event = {
+            "event_type": event_type,
+            "user_id": user_id,
+            "time": when,
+            "insert_id": insert_id(audience, kind, contact, fired_at),
+            "event_properties": self._properties(fields, audience, contact, fired_at),
+        }
+        return Event(orjson.dumps(event), contact.encode(), user_id)
+
+    def _filter(self, kind: str) -> Filtered:
+        """Anybody may send any type, so only Mailchimp's own become labels of a metric."""
+        known = kind if kind in {"profile", "upemail", "cleaned", "campaign"} else "other"
+        return self._filtered.setdefault(known, Filtered(known))
+
+    def _milliseconds(self, fired_at: str) -> int | None:
+        if len(fired_at) != FIRED_AT_LENGTH or fired_at[10] != " ":
+            return None
+        try:
+            when = int(datetime.fromisoformat(fired_at).replace(tzinfo=self.zone).timestamp()) * 1000
+        except (ValueError, OverflowError):
+            return None
+        return when if when >= 0 else None
+
+    def _properties(self, fields: dict[str, bytes], audience: str, contact: str, fired_at: str) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "audience_id": audience,
+            "source": self.webhooks.source,
+            "contact_id": contact[:MAX_TEXT],
+            "fired_at": fired_at,
+        }
+        for name, field in COPIED:
+            if (raw := fields.get(field)) and (value := text(raw)):
+                found[name] = value[:MAX_TEXT]
+        if (raw := fields.get("data[merges][INTERESTS]")) and (groups := interests(text(raw))):
+            found["interests"] = groups
+        if self.webhooks.merge_properties and (merges := self._merges(fields)):
+            found["merge_fields"] = merges
+        return found
+
+    def _merges(self, fields: dict[str, bytes]) -> dict[str, Any]:
+        """Allowed merge fields; a nested one (ADDRESS) becomes an object of its parts."""
+        found: dict[str, Any] = {}
+        for tag in self.webhooks.merge_properties:
+            prefix = f"data[merges][{tag}]"
+            if value := text(fields.get(prefix, b"")):
+                found[tag] = value[:MAX_TEXT]
+            parts = {
+                name[len(prefix) + 1 : -1]: text(raw)[:MAX_TEXT]
+                for name, raw in fields.items()
+                if name.startswith(prefix + "[") and name.endswith("]") and raw
+            }
+            if parts:
+                found[tag] = parts
+        return found
+
+
+def insert_id(audience: str, kind: str, contact: str, fired_at: str) -> str:
+    """The same for every retry of one webhook. Each part is preceded by its length, so that no two joins are alike."""
+    parts = "".join(f"{len(part)}:{part}" for part in (audience, kind, contact, fired_at))
+    return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def interests(raw: str) -> list[str]:
+    """`Group1,Group2`, with or without a space; a comma inside a name is escaped by a backslash."""
+    names = raw.replace("\\,", "\0").split(",")
+    return [name.replace("\0", ",").strip()[:MAX_TEXT] for name in names if name.strip()]
+
+
+def usable(user_id: str) -> bool:
+    return SHORTEST_ID <= len(user_id) <= MAX_TEXT and user_id.lower() not in BANNED_IDS
+
+
+def _policy(name: str) -> UserId:
+    if name.startswith("merge:"):
+        field = f"data[merges][{name.removeprefix('merge:')}]"
+
+        def merge(_address: str, fields: dict[str, bytes]) -> str | None:
+            value = text(fields.get(field, b"")).strip()
+            return value if usable(value) else None
+
+        return merge
+    if name == "email":
+        return lambda address, _fields: address if usable(address) else None
+    algorithm = {"email_sha256": hashlib.sha256, "email_md5": hashlib.md5}[name]
+    return lambda address, _fields: algorithm(address.encode()).hexdigest()

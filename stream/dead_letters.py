@@ -1,0 +1,120 @@
+"""The one place that writes dead letters. Each is acknowledged by Kafka before anybody may acknowledge the record it is of.
+
+An aiokafka producer of our own: Faust's is not idempotent, stops at 1 MB, and its flush hides a failed send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aiokafka.errors import KafkaError as ClientError
+
+from listwire import dead_letters, topics
+from listwire.clock import Clock
+from listwire.dead_letters import Letter
+from listwire.errors import KafkaError, VendorUnavailable
+from listwire.records import Reason, Rejection
+from listwire.redaction import Redactor
+from stream.accounts import Account
+from stream.retry import Attempts
+
+PATIENCE = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A record, or a part of one (`value` holds only that part), that failed for good. `amount` is what it counts for."""
+
+    record: Any
+    connection: str
+    rejection: Rejection
+    value: bytes | None = None
+    amount: int = 1
+
+
+class DeadLetters:
+    """`connect` makes a started producer; it is made anew after a failed send, since some failures are final for it."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Any]], clock: Clock, redact: Redactor) -> None:
+        self.connect = connect
+        self.clock = clock
+        self.redact = redact
+        self._producer: Any = None
+        self._making = asyncio.Lock()
+
+    async def bury(self, dead: Sequence[Dead], account: Account, attempts: Attempts) -> None:
+        """Returns when all of them are durable and counted; tries for as long as the lane is open."""
+        if not dead:
+            return
+        letters = [self._letter(each) for each in dead]
+        await attempts.until_it_passes(lambda: self._write(letters))
+        for each in dead:
+            account.dead_lettered(each.connection, each.rejection.reason.value, each.amount)
+
+    def _letter(self, dead: Dead) -> Letter:
+        record = dead.record
+        value = dead.value if dead.value is not None else record.value
+        letter = dead_letters.make(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            key=record.key,
+            value=value or b"",
+            headers=record.headers or (),
+            reason=dead.rejection.reason,
+            detail=self.redact(dead.rejection.detail),
+            connection=dead.connection,
+            failed_at=int(self.clock.time() * 1000),
+        )
+        return replace(letter, connection=letter.connection[:256])
+
+    async def _write(self, letters: Iterable[Letter]) -> None:
+        producer = await self._connected()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                acks = [
+                    await producer.send(topics.DEAD_LETTERS, letter.value, key=letter.key, headers=letter.headers())
+                    for letter in letters
+                ]
+                await asyncio.gather(*acks)
+        except (ClientError, OSError, TimeoutError, AssertionError) as fault:
+            await self._forget(producer)
+            raise VendorUnavailable(
+                "kafka", 0, f"dead letters not written: {type(fault).__name__}: {fault}", cause="dead_letter"
+            ) from None
+
+    async def _connected(self) -> Any:
+        async with self._making:
+            if self._producer is None:
+                try:
+                    async with asyncio.timeout(PATIENCE):
+                        self._producer = await self.connect()
+                except (KafkaError, ClientError, OSError, TimeoutError) as fault:
+                    raise VendorUnavailable(
+                        "kafka", 0, f"no connection for dead letters: {fault}", cause="dead_letter"
+                    ) from None
+            return self._producer
+
+    async def _forget(self, producer: Any) -> None:
+        if self._producer is producer:
+            self._producer = None
+            with contextlib.suppress(ClientError, OSError, TimeoutError):
+                async with asyncio.timeout(1):
+                    await producer.stop()
+
+    async def start(self) -> None:
+        """So that the first dead letter waits for no connection."""
+        with contextlib.suppress(VendorUnavailable):
+            await self._connected()
+
+    async def stop(self) -> None:
+        if self._producer is not None:
+            await self._forget(self._producer)
+
+
+def rejected(record: Any, connection: str, reason: Reason, detail: str) -> Dead:
+    return Dead(record, connection, Rejection(reason, detail))

@@ -1,0 +1,196 @@
+"""Lanes: one partition in order, one delivery at a time, and the only place that acknowledges.
+
+A lane takes every run that waits, up to a limit, as one delivery; when that has settled it acknowledges those runs, in
+order. So batches grow by themselves under load and a lone event leaves at once. A lane refuses a run that does not begin
+where the last one ended: Faust's own gap check is off, and that refusal makes a swallowed run a crash instead of a loss.
+
+Nothing here knows Faust, so that the invariant is tested without it. It must never acknowledge what was not settled, and
+`put` must never wait: one partition may not hold up the others, nor may a rebalance find the agent waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from listwire import logs, metrics
+
+log = logs.get("stream.lanes")
+
+Partition = tuple[str, int]
+# Records in, true out when all have settled; false when the lane is closing and some have not.
+Deliver = Callable[[Sequence[Any], asyncio.Event], Awaitable[bool]]
+
+
+class Coverage(Protocol):
+    begin: int
+    end: int
+    weight: int
+
+    @property
+    def records(self) -> Sequence[Any]: ...
+
+
+class LostRun(AssertionError):
+    """A run went missing between the fetch and its lane: a fault of ours or of Faust. The process must end."""
+
+
+class Lane:
+    """`next` is the offset this lane must see next; None where the first run decides."""
+
+    def __init__(self, partition: Partition, start: int | None, lanes: Lanes) -> None:
+        self.partition = partition
+        self.next = start
+        self.fresh = True
+        self.lanes = lanes
+        self.waiting: deque[tuple[Sequence[Any], int, Callable[[], Any]]] = deque()
+        self.weight = 0
+        self.arrived = asyncio.Event()
+        self.closing = asyncio.Event()
+        self.task = asyncio.ensure_future(self._run())
+
+    @property
+    def idle(self) -> bool:
+        return self.weight == 0
+
+    def put(self, run: Coverage, ack: Callable[[], Any]) -> None:
+        if self.closing.is_set():
+            return  # read again by whoever owns the partition next
+        records, weight = run.records, run.weight
+        if self.next is not None:
+            if run.end <= self.next and not self.fresh:
+                return  # read twice around a seek
+            if run.begin > self.next:
+                if not self.fresh:
+                    raise LostRun(f"{self.partition}: records {self.next}..{run.begin - 1} never arrived")
+                log.error(
+                    "records are gone from Kafka before we read them",
+                    partition=self.partition,
+                    first=self.next,
+                    last=run.begin - 1,
+                )
+            elif run.begin < self.next:
+                if self.fresh:
+                    # The committed offset is not in the topic any more (it was made anew): whatever it holds is new to us.
+                    log.warning(
+                        "reading from before the committed offset",
+                        partition=self.partition,
+                        committed=self.next,
+                        begin=run.begin,
+                    )
+                else:
+                    records = [record for record in records if record.offset >= self.next]
+        self.next, self.fresh = run.end, False
+        self.waiting.append((records, weight, ack))
+        self.weight += weight
+        self.arrived.set()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await self.arrived.wait()
+                if self.closing.is_set():
+                    return
+                records, weight, acks = self._take()
+                if records and not await self.lanes.deliver(records, self.closing):
+                    return  # closing: not settled, so not acknowledged
+                for ack in acks:
+                    ack()
+                self.weight -= weight
+                self.lanes.moved()
+                if self.closing.is_set():
+                    return
+        except Exception as fault:
+            self.lanes.fail(fault)
+
+    def _take(self) -> tuple[list[Any], int, list[Callable[[], Any]]]:
+        records: list[Any] = []
+        weight = 0
+        acks: list[Callable[[], Any]] = []
+        while self.waiting and (not acks or len(records) + len(self.waiting[0][0]) <= self.lanes.limit):
+            more, its_weight, ack = self.waiting.popleft()
+            records.extend(more)
+            weight += its_weight
+            acks.append(ack)
+        if not self.waiting:
+            self.arrived.clear()
+        return records, weight, acks
+
+
+class Lanes:
+    """All lanes of a process.
+
+    limit: records a delivery, unless one run alone has more. budget: bytes that may wait in all lanes together; a lane's
+    share is never under `least_share`. grace: seconds that an attempt under way may take when its lane closes.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        deliver: Deliver,
+        fail: Callable[[BaseException], None],
+        *,
+        limit: int = 4000,
+        budget: int = 32 << 20,
+        least_share: int = 256 << 10,
+        most_share: int = 4 << 20,
+        grace: float = 12.0,
+        moved: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.worker = worker
+        self.deliver = deliver
+        self.on_fail = fail
+        self.limit = limit
+        self.budget, self.least_share, self.most_share = budget, least_share, most_share
+        self.grace = grace
+        self.moved = moved
+        self.lanes: dict[Partition, Lane] = {}
+        self.failed = False
+
+    def full(self, partition: Partition) -> bool:
+        lane = self.lanes.get(partition)
+        return lane is not None and lane.weight >= self.share
+
+    @property
+    def share(self) -> int:
+        return min(self.most_share, max(self.least_share, self.budget // max(1, len(self.lanes))))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is fetched and not yet settled."""
+        return any(not lane.idle for lane in self.lanes.values())
+
+    def put(self, partition: Partition, run: Coverage, ack: Callable[[], Any], start: int | None) -> None:
+        """`start` is where a fresh lane must begin: the committed offset, else where the first fetch began."""
+        if self.failed:
+            return
+        lane = self.lanes.get(partition)
+        if lane is None:
+            lane = self.lanes[partition] = Lane(partition, start, self)
+        lane.put(run, ack)
+
+    async def close(self, partitions: Iterable[Partition] | None = None) -> None:
+        """Ends the attempt under way and drops what waits: the next owner reads it again from the commit."""
+        wanted = None if partitions is None else set(partitions)
+        closed = [self.lanes.pop(tp) for tp in list(self.lanes) if wanted is None or tp in wanted]
+        for lane in closed:
+            lane.closing.set()
+            lane.arrived.set()
+        if closed:
+            await asyncio.wait([lane.task for lane in closed], timeout=self.grace)
+        for lane in closed:
+            lane.task.cancel()
+        self.report()
+
+    def report(self) -> None:
+        """Bytes waiting, as a metric; only partitions that are ours."""
+        gauge = metrics.LANE_BYTES._made  # one series a partition of ours, and none of a partition that left
+        gauge.clear()
+        for (_topic, number), lane in self.lanes.items():
+            metrics.LANE_BYTES(worker=self.worker, partition=str(number)).set(lane.weight)
+
+    def fail(self, fault: BaseException) -> None:
+        self.failed = True
+        self.on_fail(fault)

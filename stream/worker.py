@@ -1,0 +1,92 @@
+"""A worker process: settings in, exit code out (0 stopped, 1 cannot start, 70 ended by a fault of ours)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import uvloop
+
+from listwire import kafka_admin, logs
+from listwire.clock import Clock, SystemClock
+from listwire.errors import KafkaError
+from listwire.kafka import durable_producer
+from listwire.settings import Settings
+from listwire.status_server import StatusServer
+from stream.app import Agent, App, Worker, make_app
+from stream.fail_stop import EXIT_CODE
+from stream.progress import Progress
+
+log = logs.get("stream.worker")
+MakeAgent = Callable[[Settings, Clock, Progress], Agent]
+
+
+def run(
+    settings: Settings,
+    make_agent: MakeAgent,
+    topics: tuple[str, ...],
+    *,
+    name: str,
+    host: str,
+    port: int | None,
+    default_port: int,
+) -> int:
+    """Runs until a signal. Raises `ListwireError` for what is wrong before it starts."""
+    clock = SystemClock()
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    loop.run_until_complete(kafka_admin.verify(settings, *topics))
+    progress = Progress(name, clock)
+    agent = make_agent(settings, clock, progress)
+    app = make_app(agent, settings.kafka, clock, progress, loop)
+    status = StatusServer(host, port, default_port, lambda: _healthy(app), lambda: _ready(app))
+    loop.run_until_complete(status.start())
+    try:
+        log.info("starting", worker=name, status_port=status.port)
+        return _execute(app, loop)
+    finally:
+        if not loop.is_closed():
+            loop.run_until_complete(status.stop())
+
+
+def _execute(app: App, loop: asyncio.AbstractEventLoop) -> int:
+    """What mode's `execute_from_commandline` does, but that a traceback goes through our logs, where secrets are cut out."""
+    worker = Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
+    code = 0
+    worker._starting_fut = asyncio.ensure_future(worker.start(), loop=loop)
+    try:
+        loop.run_until_complete(worker._starting_fut)
+    except asyncio.CancelledError:
+        pass  # a signal while starting
+    except Exception:
+        log.exception("the worker failed")
+        code = 1
+    try:
+        worker._starting_fut.cancel()
+        worker.stop_and_shutdown()
+    except Exception as fault:  # mode raises the crash again when the loop is down
+        if app.fail.fault is None:
+            log.critical("the worker crashed", exc_info=fault)
+            code = 1
+    return EXIT_CODE if app.fail.fault is not None else code
+
+
+def _healthy(app: App) -> tuple[bool, str]:
+    words = getattr(app.watchdog, "words", None) if hasattr(app, "watchdog") else None
+    return (False, words) if words else (True, "moving")
+
+
+def _ready(app: App) -> tuple[bool, str]:
+    if app.progress.ready and not app.rebalancing:
+        return True, f"{len(app.progress.partitions)} partitions"
+    return False, "no partitions assigned yet"
+
+
+async def letters_producer(settings: Settings) -> Any:
+    return await durable_producer(settings.kafka, client_id="listwire-dead-letters")
+
+
+def require_kafka(settings: Settings) -> None:
+    if not settings.kafka.bootstrap_servers:
+        raise KafkaError("kafka.bootstrap_servers is missing")

@@ -1,0 +1,132 @@
+"""The httpx client. It sends fragments that are serialized already, so that halving or sending again costs no second dump.
+
+It holds no retry loop: the delivery core owns the only one. The API key stands in the body only, never in an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import httpx
+import orjson
+
+from listwire import metrics
+from listwire.errors import VendorRefused, VendorRejected, VendorUnavailable
+from vendors.amplitude.answers import VENDOR, Answer, Doubted, Rejected, read_answer
+
+Endpoint = Literal["batch", "httpapi"]
+HOSTS = {"us": "https://api2.amplitude.com", "eu": "https://api.eu.amplitude.com"}
+PATHS = {"batch": "/batch", "httpapi": "/2/httpapi"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one request. Amplitude: Batch at most 20 MB and 2000 events; HTTP V2 under 1 MB and under 2000 events.
+    `throttle_wait`: seconds a throttled user waits (Amplitude: some 15 s on Batch, 30 s on HTTP V2).
+    """
+
+    max_events: int
+    max_bytes: int
+    throttle_wait: float
+
+
+LIMITS: dict[str, Limits] = {
+    "batch": Limits(2000, 16 << 20, 15.0),
+    "httpapi": Limits(1999, 900 << 10, 30.0),
+}
+
+
+def base_url(region: str, override: str | None) -> str:
+    return override.rstrip("/") if override else HOSTS[region]
+
+
+class Amplitude:
+    """One Amplitude project at one endpoint.
+
+    `root` is the URL in front of `/batch` or `/2/httpapi`; `timeout` in seconds covers a whole request.
+    Use as an async context manager, or call `aclose`.
+    """
+
+    def __init__(
+        self,
+        api_key: str,
+        *,
+        root: str = HOSTS["us"],
+        endpoint: Endpoint = "batch",
+        timeout: float = 8.0,
+        max_connections: int = 64,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.limits = LIMITS[endpoint]
+        self.url = root.rstrip("/") + PATHS[endpoint]
+        self.timeout = timeout
+        self._head = b'{"api_key":' + orjson.dumps(api_key) + b',"events":['
+        self._url = httpx.URL(self.url)
+        self._http = httpx.AsyncClient(
+            transport=transport,
+            timeout=httpx.Timeout(timeout),
+            limits=httpx.Limits(
+                max_connections=max_connections, max_keepalive_connections=max_connections, keepalive_expiry=30
+            ),
+            headers={"content-type": "application/json", "accept": "application/json", "user-agent": "listwire"},
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    @property
+    def overhead(self) -> int:
+        """Bytes of a request besides its events and their commas."""
+        return len(self._head) + 2
+
+    async def send(self, events: Sequence[bytes]) -> Answer:
+        """Posts JSON fragments as one request.
+
+        Raises `VendorUnavailable` (no answer, or one that may pass) and `VendorRefused` (the key or account).
+        """
+        status, body = await self._post(self._head + b",".join(events) + b"]}")
+        metrics.EVENTS_SENT(vendor=VENDOR).observe(len(events))
+        return read_answer(status, body)
+
+    async def check_key(self) -> None:
+        """Returns when the key is not refused; sends no event, so it is answered with 400 `Request missing required field`.
+
+        Raises as `send` does, and `VendorRefused` for a 403, which no content can have caused here.
+        """
+        status, body = await self._post(self._head + b"]}")
+        try:
+            answer = read_answer(status, body)
+        except VendorRejected as fault:
+            raise VendorRefused(VENDOR, fault.status, fault.detail) from None
+        if isinstance(answer, Doubted):
+            raise VendorRefused(VENDOR, status, answer.detail)
+        if isinstance(answer, Rejected) and "api key" in answer.detail.lower():
+            raise VendorRefused(VENDOR, status, answer.detail)
+
+    async def _post(self, content: bytes) -> tuple[int, bytes]:
+        try:
+            response = await self._http.post(self._url, content=content)
+        except httpx.TimeoutException as fault:
+            cause = "connect" if isinstance(fault, httpx.ConnectTimeout | httpx.PoolTimeout) else "timeout"
+            raise self._unavailable(fault, cause, may_have_happened=cause == "timeout") from None
+        except (httpx.ConnectError, httpx.UnsupportedProtocol) as fault:
+            raise self._unavailable(fault, "connect", may_have_happened=False) from None
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as fault:
+            raise self._unavailable(fault, "reset", may_have_happened=True) from None
+        metrics.REQUESTS(vendor=VENDOR, status=str(response.status_code)).inc()
+        return response.status_code, response.content
+
+    def _unavailable(self, fault: Exception, cause: str, *, may_have_happened: bool) -> VendorUnavailable:
+        metrics.REQUESTS(vendor=VENDOR, status=cause).inc()
+        words = f"{type(fault).__name__} at {self.url}: {fault}".rstrip(": ")
+        return VendorUnavailable(VENDOR, 0, words, cause=cause, may_have_happened=may_have_happened)
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Amplitude:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
