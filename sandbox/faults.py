@@ -127,6 +127,7 @@ class Faults:
     ) -> None:
         self.latency = latency
         self.jitter = jitter
+        self._first_latency = (latency, jitter)
         self.accept_at = 0.5
         self.injected: Counter[str] = Counter()
         self._clock = clock
@@ -156,10 +157,10 @@ class Faults:
         self._mix_dice = random.Random(seed)
 
     def clear(self) -> None:
-        """Everything works again: no faults, no latency. Requests that hang are let go (their connection closes)."""
+        """No faults, and the latency of the beginning. Requests that hang are let go (their connection closes)."""
         self._rules.clear()
         self._mix = None
-        self.latency = self.jitter = 0.0
+        self.latency, self.jitter = self._first_latency
         self.release()
 
     def release(self) -> None:

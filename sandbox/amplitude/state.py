@@ -87,6 +87,7 @@ class State:
         self._keys: dict[str, int] = {}
         self._digests: dict[str, int] = {}
         self._labels: list[str] = []
+        self._per_app: list[int] = []
         self._seen: list[dict[str, int]] = []
         self._elsewhere: dict[tuple[int, str, str], int] = {}
         self._apps = array("H")
@@ -138,6 +139,7 @@ class State:
         app = self._digests.setdefault(digest, len(self._labels))
         if app == len(self._labels):
             self._labels.append(label)
+            self._per_app.append(0)
             self._seen.append({})
         self._labels[app] = label
         return app
@@ -153,6 +155,7 @@ class State:
     def _append(self, app: int, entry: Entry, event: dict[str, Any] | None) -> None:
         seq = len(self._users)
         insert_id, user, device = entry.insert_id, entry.user_id, entry.device_id
+        self._per_app[app] += 1
         self._apps.append(app)
         self._users.append(user)
         self._contacts.append(entry.contact_id)
@@ -216,9 +219,10 @@ class State:
         return users
 
     def per_api_key(self) -> dict[str, int]:
-        return {self._labels[app]: count for app, count in Counter(self._apps).items()}
+        return dict(zip(self._labels, self._per_app, strict=True))
 
     def users(self) -> int:
+        """Counted anew each time: 0.1 s for a million events."""
         return len(set(self._users))
 
 

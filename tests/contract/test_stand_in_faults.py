@@ -153,6 +153,13 @@ async def test_the_control_planes_command_changes_what_is_in_force(vendor: Vendo
         msgspec.json.decode(b'{"latencyy": 1}', type=FaultsCommand)
 
 
+def test_clearing_keeps_the_latency_it_began_with() -> None:
+    faults = Faults(latency=0.05, jitter=0.01)
+    faults.apply(FaultsCommand(latency=1.0, jitter=0.5, add=[Fault()]))
+    faults.clear()
+    assert (faults.latency, faults.jitter, faults.describe()["in_force"]) == (0.05, 0.01, [])
+
+
 async def test_faults_have_a_beginning_and_an_end() -> None:
     clock = [100.0]
     vendor = Vendor()
