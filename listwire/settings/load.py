@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import orjson
 from pydantic import Field, ValidationError, model_validator
@@ -30,12 +30,10 @@ class Settings(BaseSettings):
 
     kafka: models.Kafka = models.Kafka()
     topics: models.Topics = models.Topics()
-    amplitude: dict[models.Name, models.Amplitude] = Field(default={}, examples=["a table [amplitude.product]"])
-    mailchimp: dict[models.Name, models.Mailchimp] = Field(default={}, examples=["a table [mailchimp.acme]"])
-    sources: dict[models.Name, models.Source] = Field(default={}, examples=["a table [sources.newsletter]"])
-    cohort_syncs: dict[models.Name, models.CohortSync] = Field(
-        default={}, examples=["a table [cohort_syncs.newsletter]"]
-    )
+    amplitude: dict[models.Name, models.Amplitude] = Field(default={}, examples=["amplitude.product"])
+    mailchimp: dict[models.Name, models.Mailchimp] = Field(default={}, examples=["mailchimp.acme"])
+    sources: dict[models.Name, models.Source] = Field(default={}, examples=["sources.newsletter"])
+    cohort_syncs: dict[models.Name, models.CohortSync] = Field(default={}, examples=["cohort_syncs.newsletter"])
     ingress: models.Ingress = models.Ingress()
     worker: models.Status = models.Status()
     exporter: models.Status = models.Status()
@@ -97,12 +95,21 @@ class EnvironmentSource(PydanticBaseSettingsSource):
             table = tree
             for step in path[:-1]:
                 table = table.setdefault(step, {})
-            table[path[-1]] = _value(variable, text)
+            table[path[-1]] = _value(variable, text) if _is_list(path) else text
         return tree
 
 
+def _is_list(path: list[str]) -> bool:
+    """Whether a list may stand at this key. A single secret is never taken for JSON: it may begin with a bracket."""
+    table: Any = Settings.model_fields[path[0]].annotation if path[0] in Settings.model_fields else None
+    if path[0] in NAMED:
+        table = get_args(table)[-1]
+    field = table.model_fields.get(path[-1]) if table is not None else None
+    return field is not None and (get_origin(field.annotation) is list or path == ["kafka", "bootstrap_servers"])
+
+
 def _value(variable: str, text: str) -> Any:
-    if not text.lstrip().startswith(("[", "{")):
+    if not text.lstrip().startswith("["):
         return text
     try:
         return orjson.loads(text)
@@ -151,5 +158,16 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
     try:
         return Settings(**tree)
     except ValidationError as fault:
-        where = str(file) if file else "settings"
-        raise SettingsError(f"{where}: {sentence(fault, tree)}") from None
+        variable = _variable(fault, environ)
+        where = variable or (str(file) if file else "settings")
+        raise SettingsError(f"{where}: {sentence(fault, Settings, tree, variable)}") from None
+
+
+def _variable(fault: ValidationError, environ: Mapping[str, str]) -> str | None:
+    """The environment variable that the first fault came from."""
+    steps = [str(step).upper().replace("-", "_") for step in fault.errors(include_input=False)[0]["loc"][:3]]
+    exact = (PREFIX + "__".join(steps[:length]) for length in (3, 2))
+    found = [name for name in exact if name in environ]
+    if len(steps) == 1:  # no such section
+        found += [name for name in sorted(environ) if name.startswith(f"{PREFIX}{steps[0]}__")]
+    return found[0] if found else None

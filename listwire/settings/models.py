@@ -19,14 +19,14 @@ MERGE = re.compile(r"merge:[A-Za-z0-9_]{1,50}\Z")
 USER_ID_POLICIES = ("email", "email_sha256", "email_md5")
 
 
-def wrong(message: str) -> PydanticCustomError:
-    """A fault in words of ours; the message must not repeat a secret."""
-    return PydanticCustomError("listwire", "{message}", {"message": message})
+def wrong(message: str, write: str = "") -> PydanticCustomError:
+    """A fault in words of ours, and the line that mends it; neither may repeat a secret."""
+    return PydanticCustomError("listwire", "{message}", {"message": message, "write": write})
 
 
 def _name(value: str) -> str:
     if not NAME.match(value):
-        raise wrong("a name is made of a-z, 0-9 and '-'")
+        raise wrong("a name is made of a-z, 0-9 and '-', like acme-2")
     return value
 
 
@@ -69,7 +69,7 @@ Name = Annotated[str, AfterValidator(_name)]
 Url = Annotated[str, AfterValidator(_root)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Secrets = Annotated[list[SecretStr], BeforeValidator(_listed), Field(min_length=1), AfterValidator(_not_blank)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Table(BaseModel):
@@ -81,7 +81,7 @@ def _from_file(value: SecretStr | None, file: Path | None, key: str) -> SecretSt
         raise wrong(f"{key} and {key}_file are both set; keep one")
     if file is None:
         if value is not None and not value.get_secret_value().strip():
-            raise wrong(f"{key} is empty")
+            raise wrong(f"{key} is empty", f'{key} = "…"')
         return value
     try:
         text = file.read_text().strip()
@@ -111,7 +111,10 @@ class Kafka(Table):
     def _whole(self) -> Kafka:
         password = _from_file(self.sasl_password, self.sasl_password_file, "sasl_password")
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and password):
-            raise wrong(f"security_protocol = {self.security_protocol!r} needs sasl_username and sasl_password")
+            raise wrong(
+                f"security_protocol = {self.security_protocol!r} needs sasl_username and sasl_password",
+                'sasl_username = "…" and sasl_password = "…"',
+            )
         return self
 
     @property
@@ -133,7 +136,7 @@ class Amplitude(Table):
     @model_validator(mode="after")
     def _key(self) -> Amplitude:
         if _from_file(self.api_key, self.api_key_file, "api_key") is None:
-            raise wrong("api_key is missing")
+            raise wrong("api_key is missing", 'api_key = "…"')
         _from_file(self.secret_key, self.secret_key_file, "secret_key")
         return self
 
@@ -164,13 +167,18 @@ class Mailchimp(Table):
     def _reachable(self) -> Mailchimp:
         key = _from_file(self.api_key, self.api_key_file, "api_key")
         token = _from_file(self.access_token, self.access_token_file, "access_token")
-        if (key is None) == (token is None):
-            raise wrong(
-                "api_key and access_token are both set; keep one" if key else "api_key or access_token is missing"
-            )
+        if key and token:
+            raise wrong("api_key and access_token are both set; keep one")
+        if not key and not token:
+            raise wrong("api_key or access_token is missing", 'api_key = "…-us6"')
         if self.base_url is None and not DATACENTER.match(self._datacenter(key) or ""):
-            raise wrong("the data centre is missing: the key's ending (…-us6), or datacenter" if self.datacenter is None
-                        else f"datacenter = {self.datacenter!r} is not like us6")  # fmt: skip
+            given = self.datacenter
+            raise wrong(
+                "the data centre is missing: the key does not end with it (…-us6), and there is no datacenter"
+                if given is None
+                else f"datacenter = {given!r} is not like us6",
+                'datacenter = "us6"',
+            )
         return self
 
     def _datacenter(self, key: SecretStr | None) -> str | None:
@@ -252,7 +260,7 @@ class Console(Table):
 
 
 class Delivery(Table):
-    park_after: Annotated[float, Field(ge=0)] = Field(60.0, examples=[60])
+    park_after: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(60.0, examples=[60])
     probe_every: Seconds = Field(30.0, examples=[30])
     max_batch_events: int = Field(1000, ge=1, le=2000, examples=[1000])
     max_batch_bytes: int | None = Field(None, ge=1024, le=20_000_000, examples=[900_000])

@@ -1,124 +1,149 @@
-"""From pydantic's findings to the sentence a person can act on: the key, what is wrong, and the line to write instead."""
+"""From pydantic's findings to the sentence a person can act on: the key, what is wrong, and the line to write instead.
+
+Must never repeat a secret: what stands at a secret's key, or at the place of a whole table, is not shown.
+"""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import orjson
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 SHOWN = 60
 
 
-def sentence(fault: ValidationError, tree: Mapping[str, Any]) -> str:
-    from listwire.settings.load import Settings
+@dataclass(frozen=True)
+class Place:
+    """Where a fault stands: the dotted key, its field (None for a whole table), and the keys known beside it."""
 
+    key: str
+    field: FieldInfo | None
+    known: list[str]
+
+
+def sentence(fault: ValidationError, model: type[BaseModel], tree: Mapping[str, Any], variable: str | None) -> str:
+    """About the first of the findings. `variable` is the environment variable that the value came from, if any."""
     problems = fault.errors(include_url=False, include_input=False)
     problem = problems[0]
+    more = f" ({len(problems) - 1} more to mend after this)" if len(problems) > 1 else ""
     steps = [str(step) for step in problem["loc"] if step != "[key]"]
-    key, field, siblings = _found(Settings, steps)
-    more = f" ({len(problems) - 1} more like this)" if len(problems) > 1 else ""
-    kind = problem["type"]
-    if kind == "extra_forbidden":
-        near = difflib.get_close_matches(steps[-1], siblings, n=1, cutoff=0.5)
-        way = f"did you mean {near[0]!r}?" if near else f"known here are {', '.join(siblings)}."
+    place = _place(model, steps)
+    if nameless := _nameless(model, steps, tree):
+        return nameless + more
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(steps[-1], place.known, n=1, cutoff=0.5)
+        way = f"did you mean {near[0]!r}?" if near else f"known here are {', '.join(place.known)}."
         return f"{'.'.join(steps)}: there is no such key; {way}{more}"
-    if kind == "missing":
-        return f"{key} is missing. Write: {_line(steps, field)}{more}"
-    message = problem["msg"] if kind == "listwire" else _plain(problem)
-    value = _shown(tree, steps, field)
-    name = f"{key}: " if key else ""
-    hint = f" Write, for example: {_line(steps, field)}" if field is not None else _table_hint(steps, message)
-    return f"{name}{value}{message}.{hint}{more}"
+    if problem["type"] == "missing":
+        return f"{place.key} is missing. Write: {_line(place, None)}{more}"
+    if problem["type"] == "listwire":
+        message, write = problem["msg"], problem.get("ctx", {}).get("write", "")
+        hint = f" Write under [{place.key}]: {write}" if write and place.field is None else ""
+    else:
+        message, hint = _plain(problem["msg"]), ""
+    if "a table" in message:
+        hint = f" Write a line [{_title(place)}], and its keys below."
+    elif place.field is not None:
+        hint = f" Write, for example: {_line(place, variable)}"
+    return f"{place.key + ': ' if place.key else ''}{_shown(tree, steps, place)}{message}.{hint}{more}"
 
 
-def _found(model: type[BaseModel], steps: list[str]) -> tuple[str, FieldInfo | None, list[str]]:
-    """The dotted key, its field (None where the fault is a whole table's) and the keys that are known beside it."""
+def _place(model: type[BaseModel], steps: list[str]) -> Place:
     used: list[str] = []
     here: type[BaseModel] | None = model
     field: FieldInfo | None = None
-    siblings = list(model.model_fields)
+    known = list(model.model_fields)
     for step in steps:
-        used.append(step)
-        if here is None:
-            if field is not None and not _named(field):
-                used.pop()  # an index, or a branch of a union: the key ends here
-                break
-            here = _named(field) if field else None
-            field = None
-            siblings = list(here.model_fields) if here else []
-            continue
-        field = here.model_fields.get(step)
-        siblings = list(here.model_fields)
-        here = _model(field)
         if here is not None:
-            field = None
-            siblings = list(here.model_fields)
-    return ".".join(used), field, siblings
+            field = here.model_fields.get(step)
+            known = list(here.model_fields)
+            here = field.annotation if field is not None and _is_table(field.annotation) else None
+            field = None if here else field
+        elif table := _tables_in(field):
+            here, field = table, None
+        else:
+            break  # an index, or a branch of a union: the key has ended
+        used.append(step)
+        known = list(here.model_fields) if here else known
+    return Place(".".join(used), field, known)
 
 
-def _model(field: FieldInfo | None) -> type[BaseModel] | None:
-    kind = field.annotation if field else None
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+def _is_table(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def _named(field: FieldInfo) -> type[BaseModel] | None:
-    args = get_args(field.annotation)
-    last = args[-1] if args else None
+def _tables_in(field: FieldInfo | None) -> type[BaseModel] | None:
+    """The model of a section whose tables have names that the user has chosen; else None."""
+    last = (get_args(field.annotation) or (None,))[-1] if field is not None else None
     return last if isinstance(last, type) and issubclass(last, BaseModel) else None
 
 
-def _secret(field: FieldInfo | None) -> bool:
-    return field is None or "SecretStr" in repr(field.annotation) or field.annotation is SecretStr
+def _nameless(model: type[BaseModel], steps: list[str], tree: Mapping[str, Any]) -> str | None:
+    """`[amplitude]` with the keys right below it, a name forgotten."""
+    section = model.model_fields.get(steps[0]) if len(steps) > 1 else None
+    if section is None or not _tables_in(section) or isinstance(_at(tree, steps[:2]), Mapping):
+        return None
+    title = _title(Place(steps[0], section, []))
+    return (
+        f"{'.'.join(steps[:2])}: tables of this kind have a name each. Write a line like [{title}], and the keys below."
+    )
 
 
-def _shown(tree: Mapping[str, Any], steps: list[str], field: FieldInfo | None) -> str:
-    if _secret(field):
+def _shown(tree: Mapping[str, Any], steps: list[str], place: Place) -> str:
+    if place.field is None or _tables_in(place.field) or "SecretStr" in repr(place.field.annotation):
         return ""
-    value: Any = tree
-    for step in steps:
-        if not isinstance(value, Mapping) or step not in value:
-            break
-        value = value[step]
+    value = _at(tree, steps)
     if isinstance(value, Mapping):
         return ""
     text = repr(value)
     return f"{text if len(text) <= SHOWN else text[:SHOWN] + '…'} is wrong: "
 
 
-def _line(steps: list[str], field: FieldInfo | None) -> str:
-    if field is None or not field.examples:
-        return f"a table [{'.'.join(steps)}]"
-    example = field.examples[0]
-    text = example if isinstance(example, str) and example.startswith("a table") else orjson.dumps(example).decode()
-    name = next((step for step in reversed(steps) if not step.isdigit()), "")
-    return text if text is example else f"{name} = {text}"
+def _at(tree: Mapping[str, Any], steps: list[str]) -> Any:
+    value: Any = tree
+    for step in steps:
+        if not isinstance(value, Mapping) or step not in value:
+            break
+        value = value[step]
+    return value
 
 
-def _table_hint(steps: list[str], message: str) -> str:
-    if " is missing" in message and steps:
-        key = message.split(" ", 1)[0]
-        return f' Write under [{".".join(steps)}]: {key} = "…"' if "_key" in key or "_token" in key else ""
-    return ""
+def _title(place: Place) -> str:
+    if place.field is None:
+        return place.key
+    return str(place.field.examples[0]) if place.field.examples else f"{place.key}.NAME"
 
 
-def _plain(problem: Any) -> str:
+def _line(place: Place, variable: str | None) -> str:
+    """The line to write: in the file, or for the environment."""
+    if place.field is None or not place.field.examples:
+        return f"a table [{place.key}]"
+    example = place.field.examples[0]
+    if variable is not None:
+        return f"{variable}={example if isinstance(example, str) else orjson.dumps(example).decode()}"
+    return f"{place.key.rpartition('.')[2]} = {orjson.dumps(example).decode()}"
+
+
+def _plain(message: str) -> str:
     """Pydantic's own words, without its jargon."""
-    message: str = problem["msg"]
     for jargon, plain in (
-        ("Input should be ", "it should be "),
-        ("a valid integer, unable to parse string as an integer", "a whole number"),
-        ("a valid number, unable to parse string as a number", "a number"),
-        ("a valid string", "a text in quotes"),
-        ("a valid list", "a list"),
-        ("a valid boolean, unable to interpret input", "true or false"),
-        ("a valid dictionary or instance of ", "a table of "),
-        ("List should have at least 1 item after validation, not 0", "the list is empty"),
-        ("Value should have at least 1 item after validation, not 0", "the list is empty"),
-        ("String should have at least 1 character", "the text is empty"),
+        (r"Input should be (a )?valid integer.*", "it should be a whole number"),
+        (r"Input should be (a )?valid number.*", "it should be a number"),
+        (r"Input should be (a )?finite number.*", "it should be a number with an end"),
+        (r"Input should be (a )?valid string.*", "it should be a text in quotes"),
+        (r"Input should be (a )?valid list.*", "it should be a list"),
+        (r"Input should be (a )?valid boolean.*", "it should be true or false"),
+        (r"Input should be (a )?valid dictionary.*", "it should be a table"),
+        (r"Input is not a valid path.*", "it should be the path of a file, in quotes"),
+        (r"(List|Value) should have at least 1 item after validation, not 0", "the list is empty"),
+        (r"String should have at least 1 character", "the text is empty"),
+        (r"Input should be ", "it should be "),
     ):
-        message = message.replace(jargon, plain)
-    return message[0].lower() + message[1:] if message[:1].isupper() else message
+        message = re.sub(jargon, plain, message)
+    return message[:1].lower() + message[1:]
