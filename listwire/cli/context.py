@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 import orjson
+from rich.console import Console
 
 from listwire import logs, redaction
 from listwire.settings import Settings, load
@@ -42,6 +43,12 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def quiet(settings: Settings) -> None:
     """For commands that print a result: what went wrong is the one sentence they end with, not the libraries' lines."""
     logs.configure("listwire", redaction.for_settings(settings), level="critical", style="console")
+
+
+def console() -> Console:
+    """For tables. In a pipe nothing is cut to the width of a terminal that is not there."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=250)
 
 
 def print_json(value: Any) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
+import tempfile
 from pathlib import Path
 
 import click
-from pydantic import ValidationError
 
 from listwire import starter
 from listwire.cli import context
 from listwire.errors import SettingsError
-from listwire.settings import Settings
+from listwire.settings import Settings, load
 from listwire.settings.load import DEFAULT_FILE
 from listwire.settings.models import NAME
-from listwire.settings.problems import sentence
 
 KEY_FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path)
 
@@ -85,9 +83,12 @@ def command(
 
 
 def _loaded(text: str) -> Settings:
-    """What was written is what loads; a wrong flag ends here, before anything is on disk."""
-    tree = tomllib.loads(text)
-    try:
-        return Settings(**tree)
-    except ValidationError as fault:
-        raise SettingsError(f"These flags make no valid settings file: {sentence(fault, tree)}") from None
+    """What is written is what loads: a wrong flag ends here, before anything stands where the file should be."""
+    with tempfile.TemporaryDirectory() as directory:
+        draft = Path(directory) / DEFAULT_FILE
+        starter.write(draft, text, force=False)
+        try:
+            return load(draft, environ={})
+        except SettingsError as fault:
+            words = str(fault).removeprefix(f"{draft}: ")
+            raise SettingsError(f"These flags make no valid settings file: {words}") from None

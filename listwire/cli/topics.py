@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from listwire import kafka_admin, topics
@@ -58,7 +57,7 @@ def list_them(as_json: bool) -> None:
             "?" if kept is None else "for ever" if kept < 0 else duration(kept / 1000),
             size(state.max_bytes), "; ".join(state.faults(topic)) or "fit",
         )  # fmt: skip
-    Console().print(table)
+    context.console().print(table)
 
 
 def _row(topic: topics.Topic, state: TopicState | None) -> dict[str, object]:
