@@ -34,6 +34,8 @@ class Dead:
     rejection: Rejection
     value: bytes | None = None
     amount: int = 1
+    # The label it is counted under, where the connection's name is the record's own word and could be anything.
+    counted_as: str | None = None
 
 
 class DeadLetters:
@@ -53,7 +55,7 @@ class DeadLetters:
         letters = [self._letter(each) for each in dead]
         await attempts.until_it_passes(lambda: self._write(letters))
         for each in dead:
-            account.dead_lettered(each.connection, each.rejection.reason.value, each.amount)
+            account.dead_lettered(each.counted_as or each.connection, each.rejection.reason.value, each.amount)
 
     def _letter(self, dead: Dead) -> Letter:
         record = dead.record
@@ -116,5 +118,5 @@ class DeadLetters:
             await self._forget(self._producer)
 
 
-def rejected(record: Any, connection: str, reason: Reason, detail: str) -> Dead:
-    return Dead(record, connection, Rejection(reason, detail))
+def rejected(record: Any, connection: str, reason: Reason, detail: str, *, counted_as: str | None = None) -> Dead:
+    return Dead(record, connection, Rejection(reason, detail), counted_as=counted_as)

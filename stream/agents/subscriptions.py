@@ -55,7 +55,9 @@ class SortWebhooks:
         words = f"no source {name!r} in the settings" if source is not None else "the record has no source header"
         # Counted under one name: anybody may write any header.
         into.received["sources.?"] += 1
-        into.dead.append(rejected(record, "sources.?", Reason.UNKNOWN_CONNECTION, words))
+        into.dead.append(
+            rejected(record, f"sources.{name or '?'}", Reason.UNKNOWN_CONNECTION, words, counted_as="sources.?")
+        )
 
 
 def make_agent(settings: Settings, clock: Clock, progress: Progress) -> Agent:

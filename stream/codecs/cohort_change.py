@@ -29,7 +29,8 @@ class User(msgspec.Struct, frozen=True):
 
 class _Message(msgspec.Struct, frozen=True):
     """Amplitude: `in_cohort` says for all users of the message whether they entered or left. `computed_time` and `message_id`
-    may come in any form; order is by offset, so nothing of ours reads them."""
+    may come in any form; order is by offset, so nothing of ours reads them.
+    """
 
     cohort_id: str
     cohort_name: str
@@ -87,7 +88,7 @@ def _rejection(words: str) -> Rejection:
     field = _FIELD.search(words)
     if field is None or not field[1]:
         return Rejection(Reason.UNDECODABLE, f"not a JSON object: {words[:200]}")
-    return Rejection(Reason.INVALID_FIELD, f"{field[1]}: {words.split(' - at ')[0][:200]}")
+    return Rejection(Reason.INVALID_FIELD, f"{field[1]}: {words.split(' - at ', maxsplit=1)[0][:200]}")
 
 
 def address_of(user: User, email_property: str) -> str | None:
