@@ -7,6 +7,7 @@ apart and a second replay replays nothing twice.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ OURS = frozenset(
     }
 )
 Header = tuple[str, bytes]
+ORIGIN = re.compile(r"([A-Za-z0-9._-]+)/([0-9]{1,10})/([0-9]{1,19})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,10 @@ def origin_of(topic: str, partition: int, offset: int) -> str:
 
 def parse_origin(origin: str) -> tuple[str, int, int]:
     """Raises ValueError where the text is no `topic/partition/offset`."""
-    topic, partition, offset = origin.rsplit("/", 2)
-    if not topic or int(partition) < 0 or int(offset) < 0:
-        raise ValueError(origin)
-    return topic, int(partition), int(offset)
+    found = ORIGIN.fullmatch(origin)
+    if found is None:
+        raise ValueError(f"{origin!r} is no topic/partition/offset")
+    return found[1], int(found[2]), int(found[3])
 
 
 def cut(text: str, most: int) -> bytes:
@@ -104,23 +106,29 @@ def make(
     connection: str,
     failed_at: int,
 ) -> Letter:
-    """A letter for the record at that place; one that was replayed and fails again keeps its first origin."""
+    """A letter for the record at that place; one that was replayed and fails again keeps its first origin.
+
+    A `replay_of` that no replay of ours can have written (anybody may produce to the topic) is passed over.
+    """
     given = tuple(headers or ())
-    first = next((bytes(v or b"").decode("utf-8", "replace") for k, v in given if k == topics.REPLAY_OF), None)
+    first = next((text(v) for k, v in given if k == topics.REPLAY_OF), "")
     kept = tuple((k, v) for k, v in given if k not in OURS)
-    return Letter(
-        key, value, kept, reason.value, detail, connection, first or origin_of(topic, partition, offset), failed_at
-    )
+    origin = first if ORIGIN.fullmatch(first) else origin_of(topic, partition, offset)
+    return Letter(key, value, kept, reason.value, detail, connection, origin, failed_at)
+
+
+def text(value: bytes | None) -> str:
+    return bytes(value or b"").decode("utf-8", "replace")
 
 
 def read(
     key: bytes | None, value: bytes | None, headers: Sequence[Header], place: tuple[int, int]
 ) -> Letter | str | None:
     """A letter; or, for a mark, the identity that is done; or None for a record that is neither."""
-    found = {k: bytes(v or b"").decode("utf-8", "replace") for k, v in headers}
+    found = {k: text(v) for k, v in headers}
     if value is None:
         return found.get(topics.REPLAYED)
-    if topics.ORIGIN not in found or topics.REASON not in found:
+    if topics.REASON not in found or not ORIGIN.fullmatch(found.get(topics.ORIGIN, "")):
         return None
     stamp = found.get(topics.FAILED_AT, "")
     return Letter(
