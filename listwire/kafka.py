@@ -28,7 +28,8 @@ def tls(kafka: Kafka) -> ssl.SSLContext | None:
     try:
         context = ssl.create_default_context(cafile=str(kafka.ssl_cafile) if kafka.ssl_cafile else None)
         if kafka.ssl_certfile:
-            context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile)
+            # With a password, if only an empty one, OpenSSL does not ask for one on the terminal.
+            context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile, password="")
     except (OSError, ssl.SSLError) as fault:
         raise SettingsError(
             f"kafka.ssl_*: the TLS files cannot be used: {fault}. Check ssl_cafile, ssl_certfile, ssl_keyfile."
