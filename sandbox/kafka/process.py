@@ -11,31 +11,43 @@ import contextlib
 import signal
 import subprocess
 from pathlib import Path
-from typing import IO
 
-_GUARD = 'read -r _; kill -9 "$1" 2>/dev/null'
+# $1 is the broker; $2, if any, its temporary directory. A killed process may take a moment to let go of its files.
+_GUARD = """
+read -r _
+kill -9 "$1" 2>/dev/null
+if [ -n "$2" ]; then
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        rm -rf -- "$2" && break
+        sleep 0.5
+    done
+fi
+"""
 
 
 class BrokerProcess:
-    """A started Java. `keep_open` is inherited by it: the lock of the data directory lives as long as either process."""
+    """A started Java. It inherits `lock`, so that the data directory is taken as long as either process lives.
+    `remove` is what the guard deletes when it had to act.
+    """
 
     def __init__(
-        self, command: list[str], directory: Path, output: IO[bytes], *, keep_open: int, die_with_parent: bool
+        self, command: list[str], directory: Path, *, lock: int, die_with_parent: bool, remove: Path | None
     ) -> None:
-        # A session of its own: Ctrl-C in a terminal must reach the broker's clients first, not the broker.
-        self._process = subprocess.Popen(
-            command,
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            pass_fds=(keep_open,),
-            start_new_session=True,
-        )
+        with (directory / "broker.out").open("wb") as output:
+            # A session of its own: Ctrl-C in a terminal must reach the broker's clients first, not the broker.
+            self._process = subprocess.Popen(
+                command,
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=(lock,),
+                start_new_session=True,
+            )
         self._guard: subprocess.Popen[bytes] | None = None
         if die_with_parent:
             self._guard = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARD, "listwire-kafka-guard", str(self.pid)],
+                ["/bin/sh", "-c", _GUARD, "listwire-kafka-guard", str(self.pid), str(remove or "")],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -50,8 +62,10 @@ class BrokerProcess:
     def returncode(self) -> int | None:
         return self._process.poll()
 
-    def end(self, timeout: float) -> None:
-        """SIGTERM, and SIGKILL after `timeout` seconds; at once with 0. Returns when the process is gone."""
+    def end(self, timeout: float) -> bool:
+        """SIGTERM, and SIGKILL after `timeout` seconds; at once with 0. Returns when the process is gone: True when it
+        went by itself.
+        """
         # The guard goes first, while the process is not yet reaped: its pid can then belong to nobody else.
         if self._guard is not None and self._guard.stdin is not None:
             self._guard.kill()
@@ -62,6 +76,7 @@ class BrokerProcess:
             self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout)
-                return
+                return True
         self._process.kill()
         self._process.wait()
+        return False

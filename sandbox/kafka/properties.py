@@ -9,14 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sandbox.kafka.certificate import Certificate
 
 _MIB = 1024 * 1024
 
-_DEFAULTS: dict[str, str] = {
+_NODE: dict[str, str] = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "inter.broker.listener.name": "PLAINTEXT",
+}
+
+# Also what a broker in a container is given, so that tests meet the same broker either way.
+BROKER_DEFAULTS: dict[str, str] = {
     "auto.create.topics.enable": "false",
     "num.partitions": "1",
     "default.replication.factor": "1",
@@ -54,11 +62,10 @@ _DEFAULTS: dict[str, str] = {
 class SecureListener:
     """A second listener with SASL_SSL and SCRAM, and an authorizer behind it; the plain one stays for administration.
 
-    `keystore_pem` holds the private key (PKCS#8, unencrypted) and the certificate chain in one PEM file;
-    `users` are names and passwords. Whoever comes through this listener may do only what an ACL allows.
+    `users` are names and passwords; they are made when the data directory is formatted. Whoever comes through this
+    listener may do only what an ACL allows.
     """
 
-    keystore_pem: Path
     users: Mapping[str, str]
     port: int = 0
     mechanism: str = "SCRAM-SHA-512"
@@ -71,17 +78,18 @@ class SecureListener:
             for part in ("--add-scram", f"{self.mechanism}=[name={name},password={password}]")
         ]
 
-    def properties(self) -> dict[str, str]:
-        login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    def properties(self, certificate: Certificate) -> dict[str, str]:
         prefix = "listener.name.secure"
+        login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
         return {
             "sasl.enabled.mechanisms": self.mechanism,
             f"{prefix}.{self.mechanism.lower()}.sasl.jaas.config": login,
-            f"{prefix}.ssl.keystore.type": "PEM",
-            f"{prefix}.ssl.keystore.location": str(self.keystore_pem),
-            f"{prefix}.ssl.client.auth": "none",
+            f"{prefix}.ssl.keystore.type": "PKCS12",
+            f"{prefix}.ssl.keystore.location": str(certificate.keystore),
+            f"{prefix}.ssl.keystore.password": certificate.password,
+            f"{prefix}.ssl.key.password": certificate.password,
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            "super.users": "User:ANONYMOUS",  # the plain listener: loopback only, as without this listener
+            "super.users": "User:ANONYMOUS",  # whoever comes through the plain listener, on loopback
             "allow.everyone.if.no.acl.found": "false",
         }
 
@@ -95,16 +103,17 @@ class ServerSettings:
     controller_port: int
     secure: SecureListener | None = None
     secure_port: int = 0
+    certificate: Certificate | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def properties(self) -> dict[str, str]:
         listeners = {"PLAINTEXT": self.port}
         protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
-        found = dict(_DEFAULTS)
-        if self.secure is not None:
+        found = _NODE | BROKER_DEFAULTS
+        if self.secure is not None and self.certificate is not None:
             listeners["SECURE"] = self.secure_port
             protocols["SECURE"] = "SASL_SSL"
-            found |= self.secure.properties()
+            found |= self.secure.properties(self.certificate)
         found |= {
             "log.dirs": str(self.data),
             "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
