@@ -51,8 +51,8 @@ class Repeats(logging.Filter):
             self.seen.clear()
         self.seen[key] = (now, 0)
         if left_out:
-            record.msg = f"{record.getMessage()} (and {left_out} more like it)"
-            record.args = ()
+            # Not yet filled in: a library's wrong arguments would raise here, in the middle of its work.
+            record.msg = f"{record.msg} (and {left_out} more like it)"
         return True
 
 
