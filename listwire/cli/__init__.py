@@ -89,6 +89,9 @@ def main(argv: list[str] | None = None) -> Any:
     except click.exceptions.Abort:
         click.echo("Stopped.", err=True)
         sys.exit(1)
+    except click.exceptions.NoArgsIsHelpError as fault:
+        click.echo(fault.format_message(), err=True)
+        sys.exit(2)
     except click.UsageError as fault:
         click.echo(f"listwire: {fault.format_message()}", err=True)
         sys.exit(2)

@@ -31,7 +31,7 @@ def a_letter(**more: Any) -> Letter:
 @given(
     topic=st.sampled_from([topics.WEBHOOKS, topics.COHORT_CHANGES]), place=places, key=st.none() | st.binary(max_size=9),
     value=st.binary(max_size=99), given_headers=headers, reason=st.sampled_from(Reason), detail=texts, connection=texts,
-    failed_at=st.integers(0, 2**53),
+    failed_at=st.integers(0, 10**15 - 1),
 )  # fmt: skip
 def test_what_is_written_is_read_back(
     topic, place, key, value, given_headers, reason, detail, connection, failed_at
@@ -170,4 +170,4 @@ def test_every_reason_has_a_meaning_and_a_way_out() -> None:
 
 def test_our_headers_are_all_known_as_ours() -> None:
     written = {name for name, _ in a_letter(headers=[]).headers()}
-    assert written | {topics.REPLAYED, topics.REPLAY_OF} == dead_letters.OURS
+    assert written | {topics.REPLAYED, topics.REPLAY_OF} <= dead_letters.OURS
