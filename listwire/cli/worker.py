@@ -11,6 +11,7 @@ import click
 from listwire import topics
 from listwire.cli import context
 from listwire.errors import SettingsError
+from listwire.settings import Settings
 
 
 @click.group("worker")
@@ -32,17 +33,31 @@ def subscriptions(host: str | None, port: int | None) -> None:
     if not settings.sources:
         raise SettingsError("There is no source: write a table [sources.NAME] (`listwire init` shows one).")
     from stream.agents.subscriptions import make_agent
+
+    _run(settings, make_agent, topics.WEBHOOKS, "subscriptions", host, port, 8081)
+
+
+@command.command("cohorts")
+@_options
+def cohorts(host: str | None, port: int | None) -> None:
+    """Cohort changes to Mailchimp tags."""
+    settings = context.start_process("worker-cohorts")
+    if not settings.cohort_syncs:
+        raise SettingsError("There is no cohort sync: write a table [cohort_syncs.NAME] (`listwire init` shows one).")
+    from stream.agents.cohort_tags import make_agent
+
+    _run(settings, make_agent, topics.COHORT_CHANGES, "cohorts", host, port, 8082)
+
+
+def _run(
+    settings: Settings, make_agent: Any, topic: str, name: str, host: str | None, port: int | None, default: int
+) -> None:
     from stream.worker import run
 
     wanted = settings.worker.port if port is None else port
+    where = host or settings.worker.host
     sys.exit(
         run(
-            settings,
-            make_agent,
-            (topics.WEBHOOKS, topics.DEAD_LETTERS),
-            name="subscriptions",
-            host=host or settings.worker.host,
-            port=wanted,
-            default_port=8081,
+            settings, make_agent, (topic, topics.DEAD_LETTERS), name=name, host=where, port=wanted, default_port=default
         )
     )

@@ -6,6 +6,7 @@ Checked in this order, so that a reason always means the same: type, filter, lis
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -29,8 +30,10 @@ COPIED: Final = (
     ("web_id", "data[web_id]"), ("email_type", "data[email_type]"), ("action", "data[action]"),
     ("reason", "data[reason]"), ("campaign_id", "data[campaign_id]"),
 )  # fmt: skip
-# `datetime.fromisoformat` takes many shapes; Mailchimp has one.
-FIRED_AT_LENGTH: Final = len("2020-09-07 21:31:09")
+# `datetime.fromisoformat` takes many shapes, some with a zone of their own; Mailchimp has one.
+FIRED_AT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
+# A comma inside a group's name is escaped by a backslash.
+COMMA: Final = re.compile(r"(?<!\\),")
 
 UserId = Callable[[str, dict[str, bytes]], str | None]
 
@@ -86,13 +89,13 @@ class Reader:
             return Rejection(Reason.UNDECODABLE, "a field is not UTF-8 text")
 
     def _read(self, fields: dict[str, bytes]) -> Event | Filtered | Rejection:
-        kind = text(fields.get("type", b"")).strip()
+        kind = _trimmed(fields, "type")
         if not kind:
             return Rejection(Reason.MISSING_FIELD, "type is missing")
         event_type = KEPT.get(kind)
         if event_type is None:
             return self._filter(kind)
-        audience = text(fields.get("data[list_id]", b"")).strip()
+        audience = _trimmed(fields, "data[list_id]")
         if not audience:
             return Rejection(Reason.MISSING_FIELD, "data[list_id] is missing")
         if audience != self.webhooks.audience:
@@ -100,13 +103,13 @@ class Reader:
                 Reason.WRONG_AUDIENCE,
                 f"data[list_id] is {audience[:100]!r}; the source's audience is {self.webhooks.audience!r}",
             )
-        fired_at = text(fields.get("fired_at", b"")).strip()
+        fired_at = _trimmed(fields, "fired_at")
         if not fired_at:
             return Rejection(Reason.MISSING_FIELD, "fired_at is missing")
         when = self._milliseconds(fired_at)
         if when is None:
             return Rejection(Reason.INVALID_FIELD, f"fired_at is {fired_at[:100]!r}, not like 2020-09-07 21:31:09")
-        address = text(fields.get("data[email]") or fields.get("data[merges][EMAIL]", b"")).strip().lower()
+        address = (_trimmed(fields, "data[email]") or _trimmed(fields, "data[merges][EMAIL]")).lower()
         if not address:
             return Rejection(Reason.MISSING_FIELD, "data[email] is missing")
         if "@" not in address:
@@ -116,7 +119,7 @@ class Reader:
             return Rejection(
                 Reason.INVALID_FIELD, f"no user id that Amplitude takes from {', '.join(self.webhooks.policies)}"
             )
-        contact = text(fields.get("data[id]", b"")).strip() or address
+        contact = _trimmed(fields, "data[id]") or address
         event = {
             "event_type": event_type,
             "user_id": user_id,
@@ -132,7 +135,7 @@ class Reader:
         return self._filtered.setdefault(known, Filtered(known))
 
     def _milliseconds(self, fired_at: str) -> int | None:
-        if len(fired_at) != FIRED_AT_LENGTH or fired_at[10] != " ":
+        if not FIRED_AT.fullmatch(fired_at):
             return None
         try:
             when = int(datetime.fromisoformat(fired_at).replace(tzinfo=self.zone).timestamp()) * 1000
@@ -173,6 +176,10 @@ class Reader:
         return found
 
 
+def _trimmed(fields: dict[str, bytes], name: str) -> str:
+    return text(fields.get(name, b"")).strip()
+
+
 def insert_id(audience: str, kind: str, contact: str, fired_at: str) -> str:
     """The same for every retry of one webhook. Each part is preceded by its length, so that no two joins are alike."""
     parts = "".join(f"{len(part)}:{part}" for part in (audience, kind, contact, fired_at))
@@ -180,9 +187,8 @@ def insert_id(audience: str, kind: str, contact: str, fired_at: str) -> str:
 
 
 def interests(raw: str) -> list[str]:
-    """`Group1,Group2`, with or without a space; a comma inside a name is escaped by a backslash."""
-    names = raw.replace("\\,", "\0").split(",")
-    return [name.replace("\0", ",").strip()[:MAX_TEXT] for name in names if name.strip()]
+    """`Group1,Group2`, with or without a space."""
+    return [name.replace("\\,", ",").strip()[:MAX_TEXT] for name in COMMA.split(raw) if name.strip()]
 
 
 def usable(user_id: str) -> bool:
@@ -194,7 +200,7 @@ def _policy(name: str) -> UserId:
         field = f"data[merges][{name.removeprefix('merge:')}]"
 
         def merge(_address: str, fields: dict[str, bytes]) -> str | None:
-            value = text(fields.get(field, b"")).strip()
+            value = _trimmed(fields, field)
             return value if usable(value) else None
 
         return merge

@@ -24,7 +24,7 @@ def listwire(*arguments: str | Path, cwd: Path, timeout: float = 60, stdin: str 
     """Exit code and both outputs. Never a terminal."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LISTWIRE_")}
     done = subprocess.run(
-        [sys.executable, "-m", "listwire.cli", *map(str, arguments)],
+        [sys.executable, "-m", "listwire", *map(str, arguments)],
         cwd=cwd,
         env={**clean, "COLUMNS": "200", "NO_COLOR": "1", **environ},
         input=stdin if stdin is not None else "",

@@ -1,0 +1,1 @@
+"""`listwire demo`: the real processes against both vendors' stand-ins, with an account at the end."""
