@@ -12,7 +12,7 @@ from listwire.cli import context
 from listwire.errors import SettingsError
 from listwire.settings import Settings, load
 from listwire.settings.load import DEFAULT_FILE
-from listwire.settings.models import NAME
+from listwire.settings.values import NAME
 
 KEY_FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path)
 

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from listwire.errors import SettingsError
 from listwire.settings import models
 from listwire.settings.problems import sentence
+from listwire.settings.values import Name, wrong
 
 PREFIX = "LISTWIRE_"
 DEFAULT_FILE = "listwire.toml"
@@ -30,10 +31,10 @@ class Settings(BaseSettings):
 
     kafka: models.Kafka = models.Kafka()
     topics: models.Topics = models.Topics()
-    amplitude: dict[models.Name, models.Amplitude] = Field(default={}, examples=["amplitude.product"])
-    mailchimp: dict[models.Name, models.Mailchimp] = Field(default={}, examples=["mailchimp.acme"])
-    sources: dict[models.Name, models.Source] = Field(default={}, examples=["sources.newsletter"])
-    cohort_syncs: dict[models.Name, models.CohortSync] = Field(default={}, examples=["cohort_syncs.newsletter"])
+    amplitude: dict[Name, models.Amplitude] = Field(default={}, examples=["amplitude.product"])
+    mailchimp: dict[Name, models.Mailchimp] = Field(default={}, examples=["mailchimp.acme"])
+    sources: dict[Name, models.Source] = Field(default={}, examples=["sources.newsletter"])
+    cohort_syncs: dict[Name, models.CohortSync] = Field(default={}, examples=["cohort_syncs.newsletter"])
     ingress: models.Ingress = models.Ingress()
     worker: models.Status = models.Status()
     exporter: models.Status = models.Status()
@@ -49,7 +50,7 @@ class Settings(BaseSettings):
                     wanted = getattr(table, other, None)
                     if wanted is not None and wanted not in getattr(self, other):
                         known = ", ".join(getattr(self, other)) or "none"
-                        raise models.wrong(
+                        raise wrong(
                             f"{kind}.{name}.{other} = {wanted!r} names no table [{other}.{wanted}] (known: {known})"
                         )
         return self
