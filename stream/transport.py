@@ -16,6 +16,7 @@ from faust.transport.drivers import aiokafka as driver
 
 from listwire import logs
 from stream.runs import Run
+from stream.unreadable import read_around
 
 log = logs.get("stream.transport")
 
@@ -39,7 +40,10 @@ class RunThread(driver.AIOKafkaConsumerThread):
         self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
     ) -> Any:
         before = {tp: _position(consumer, tp) for tp in active_partitions}
-        fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        try:
+            fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        except UnicodeDecodeError:
+            fetched = await read_around(consumer, before)
         # No await since the positions moved: they are exactly what this fetch covers.
         runs = {}
         for tp, records in fetched.items():

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from listwire import kafka_admin
 from listwire.errors import SandboxError
-from listwire.kafka import client_options
+from listwire.kafka_reader import Reader
 from listwire.settings import Settings, load
 from listwire.supervisor import Child, Show, Supervisor
 from sandbox.amplitude import AmplitudeStandIn
@@ -76,14 +75,8 @@ class Stage:
 
     async def records_in(self, topic: str) -> int:
         """Counted in Kafka, not in any counter of ours."""
-        consumer = AIOKafkaConsumer(**client_options(self.settings.kafka), group_id=None, enable_auto_commit=False)
-        await consumer.start()
-        try:
-            parts = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-            ends = await consumer.end_offsets(parts)
-            return int(sum(ends.values()))
-        finally:
-            await consumer.stop()
+        async with Reader(self.settings.kafka) as reader:
+            return sum(bounds.end for bounds in (await reader.bounds(topic)).values())
 
     async def outcomes(self, worker: str) -> dict[str, int]:
         """`records_total` of a worker, from its /metrics."""
