@@ -164,13 +164,12 @@ class AmplitudeCourier:
     async def _wait(self, events: Sequence[Event], answer: Throttled, settlement: Settlement) -> Sequence[Event]:
         """429: all events of the throttled users wait, the others go out at once. Returns those that waited."""
         users = answer.users | {events[i].user_id for i in answer.events if i < len(events)}
+        spent = answer.over_quota_users | {events[i].user_id for i in answer.over_quota_events if i < len(events)}
         over: list[Event] = []
         waiting: list[Event] = []
         others: list[Event] = []
         for event in events:
-            (
-                over if event.user_id in answer.over_quota_users else waiting if event.user_id in users else others
-            ).append(event)
+            (over if event.user_id in spent else waiting if event.user_id in users else others).append(event)
         if not over and not waiting:
             waiting, others = others, []  # it names nobody we know (derived device ids): all wait
         log.warning(

@@ -320,14 +320,9 @@ def test_every_property_of_the_contract() -> None:
 
 def test_strings_are_cut_at_1024_characters_not_bytes() -> None:
     long = "é" * 2000
-    read = reader(merge_properties=("NOTE", "ADDRESS"))
-    found = properties(
-        webhook(
-            data_reason=long, data_id=long, merges_INTERESTS=f"{long},b", merges_NOTE=long,
-            **{"data[merges][ADDRESS][city]": long},
-        ),
-        read,
-    )  # fmt: skip
+    city: dict[str, Any] = {"data[merges][ADDRESS][city]": long}
+    body = webhook(data_reason=long, data_id=long, merges_INTERESTS=f"{long},b", merges_NOTE=long, **city)
+    found = properties(body, reader(merge_properties=("NOTE", "ADDRESS")))
     cut = long[:1024]
     assert found["reason"] == found["contact_id"] == found["interests"][0] == cut
     assert found["merge_fields"] == {"NOTE": cut, "ADDRESS": {"city": cut}}

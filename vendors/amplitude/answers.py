@@ -12,15 +12,17 @@ from typing import Any
 
 import orjson
 
-from listwire.errors import VendorRefused, VendorThrottled, VendorUnavailable
+from listwire.errors import VendorRefused, VendorUnavailable
 
 VENDOR = "amplitude"
 # Keys of a 400 that hold {field: [index of an event]}; every key of that shape counts, these have words of their own.
 WORDS = {
-    "events_with_invalid_fields": "invalid value in {}",
-    "events_with_missing_fields": "missing {}",
-    "events_with_invalid_id_lengths": "too short an id in {}",
+    "events_with_invalid_fields": "invalid value in",
+    "events_with_missing_fields": "missing",
+    "events_with_invalid_id_lengths": "too short an id in",
 }
+# What a dead letter's `detail` can hold; an answer may say as much of each of a thousand events.
+MOST_WORDS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +58,14 @@ class Doubted:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """429: users (or events, where only these are named) that must wait, and those over their daily quota."""
+    """429: users (or events, where only these are named) that must wait, and those over their daily quota. Names nobody where
+    the whole request came too soon.
+    """
 
     users: frozenset[str] = frozenset()
     events: frozenset[int] = frozenset()
     over_quota_users: frozenset[str] = frozenset()
+    over_quota_events: frozenset[int] = frozenset()
     detail: str = field(default="", compare=False)
 
 
@@ -69,7 +74,7 @@ Answer = Accepted | Invalid | Rejected | TooLarge | Doubted | Throttled
 
 def read_answer(status: int, body: bytes) -> Answer:
     """Raises `VendorUnavailable` for what may pass and `VendorRefused` for a refused key or account."""
-    if status == 200:
+    if status == 200 and body.lstrip()[:1] != b"<":
         return Accepted()
     parsed = _object(body)
     detail = _words(parsed, body)
@@ -85,21 +90,24 @@ def read_answer(status: int, body: bytes) -> Answer:
         # 500, 502, 504 and a 408 may have been accepted; 503 was not (Amplitude's HTTP V2 page).
         raise VendorUnavailable(VENDOR, status, detail, cause=str(status), may_have_happened=status != 503)
     if 200 <= status < 300:
+        # A 200 too, where a page came with it: a proxy or a website answered, not Amplitude.
         raise VendorUnavailable(VENDOR, status, f"an answer we do not know: {detail}", cause=str(status))
     raise VendorRefused(VENDOR, status, detail)
 
 
 def _read_400(parsed: Mapping[str, Any], detail: str) -> Answer:
-    error = str(parsed.get("error", ""))
-    if error.lower().startswith("invalid api key"):
+    error = str(parsed.get("error", ""))[:MOST_WORDS]
+    if error.lower().startswith(("invalid api key", "invalid request path")):
+        # The path comes from our settings: no event is at fault.
         raise VendorRefused(VENDOR, 400, detail)
     faults: dict[int, str] = {}
     for key, value in parsed.items():
         if isinstance(value, dict):
             for name, indices in value.items():
+                words = f"{error}: {WORDS.get(key, key)} {name}"[:MOST_WORDS]
                 for index in _indices(indices):
-                    words = f"{error}: {WORDS.get(key, key + ' {}').format(name)}"
-                    faults[index] = f"{faults[index]}; {words}" if index in faults else words
+                    before = faults.get(index)
+                    faults[index] = words if before is None else f"{before}; {words}"[:MOST_WORDS]
     for index in _indices(parsed.get("silenced_events")):
         faults.setdefault(index, error or "silenced")
     return Invalid(faults) if faults else Rejected(detail)
@@ -113,9 +121,11 @@ def _read_429(parsed: Mapping[str, Any], detail: str) -> Answer:
     over = ids("exceeded_daily_quota_users")
     users = ids("throttled_users") - over
     events = frozenset(_indices(parsed.get("throttled_events")))
-    if not users and not events and not over:
-        raise VendorThrottled(VENDOR, 429, detail)
-    return Throttled(users, events, over, detail)
+    if not users and not over and ids("exceeded_daily_quota_devices") and not ids("throttled_devices"):
+        # Amplitude derives a device id from each user id, and may speak of those: the events tell whose they are. Waiting
+        # would hold the partition up for a day.
+        return Throttled(over_quota_events=events, detail=detail)
+    return Throttled(users, events, over, detail=detail)
 
 
 def _indices(value: Any) -> list[int]:
@@ -139,5 +149,5 @@ def _words(parsed: Mapping[str, Any], body: bytes) -> str:
     error = parsed.get("error")
     if isinstance(error, str) and error:
         missing = parsed.get("missing_field")
-        return f"{error} ({missing})" if missing else error
+        return (f"{error} ({missing})" if missing else error)[:MOST_WORDS]
     return body[:200].decode("utf-8", "replace").strip() or "no body"

@@ -5,9 +5,10 @@ It holds no retry loop: the delivery core owns the only one. The API key stands 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import httpx
 import orjson
@@ -56,7 +57,6 @@ class Amplitude:
         root: str = HOSTS["us"],
         endpoint: Endpoint = "batch",
         timeout: float = 8.0,
-        max_connections: int = 64,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.limits = LIMITS[endpoint]
@@ -66,10 +66,9 @@ class Amplitude:
         self._url = httpx.URL(self.url)
         self._http = httpx.AsyncClient(
             transport=transport,
-            timeout=httpx.Timeout(timeout),
-            limits=httpx.Limits(
-                max_connections=max_connections, max_keepalive_connections=max_connections, keepalive_expiry=30
-            ),
+            timeout=httpx.Timeout(timeout, connect=timeout / 2),
+            # Not limited here: lanes do it, and waiting for a free one would use up the request's time.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30),
             headers={"content-type": "application/json", "accept": "application/json", "user-agent": "listwire"},
             follow_redirects=False,
             trust_env=False,
@@ -106,11 +105,12 @@ class Amplitude:
 
     async def _post(self, content: bytes) -> tuple[int, bytes]:
         try:
-            response = await self._http.post(self._url, content=content)
-        except httpx.TimeoutException as fault:
-            cause = "connect" if isinstance(fault, httpx.ConnectTimeout | httpx.PoolTimeout) else "timeout"
-            raise self._unavailable(fault, cause, may_have_happened=cause == "timeout") from None
-        except (httpx.ConnectError, httpx.UnsupportedProtocol) as fault:
+            # httpx's own time-outs are between two bytes: an answer that dribbles would never end.
+            async with asyncio.timeout(self.timeout):
+                response = await self._http.post(self._url, content=content)
+        except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout) as fault:
+            raise self._unavailable(fault, "timeout", may_have_happened=True) from None
+        except (httpx.ConnectTimeout, httpx.ConnectError, httpx.UnsupportedProtocol) as fault:
             raise self._unavailable(fault, "connect", may_have_happened=False) from None
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as fault:
             raise self._unavailable(fault, "reset", may_have_happened=True) from None
@@ -125,7 +125,7 @@ class Amplitude:
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    async def __aenter__(self) -> Amplitude:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
