@@ -24,6 +24,7 @@ OURS = frozenset(
         topics.FAILED_AT,
         topics.REPLAYED,
         topics.REPLAY_OF,
+        topics.REPLAY_FORCE,
     }
 )
 Header = tuple[str, bytes]
@@ -87,6 +88,11 @@ def parse_origin(origin: str) -> tuple[str, int, int]:
     return found[1], int(found[2]), int(found[3])
 
 
+def milliseconds_in(text: str) -> int:
+    """0 where the text is no time: too many digits are none either, and Python refuses to count thousands of them."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else 0
+
+
 def cut(text: str, most: int) -> bytes:
     """UTF-8, at most `most` bytes, no half character."""
     data = text.encode("utf-8", "replace")
@@ -130,7 +136,6 @@ def read(
         return found.get(topics.REPLAYED)
     if topics.REASON not in found or not ORIGIN.fullmatch(found.get(topics.ORIGIN, "")):
         return None
-    stamp = found.get(topics.FAILED_AT, "")
     return Letter(
         key=key,
         value=value,
@@ -139,6 +144,6 @@ def read(
         detail=found.get(topics.DETAIL, ""),
         connection=found.get(topics.CONNECTION, ""),
         origin=found[topics.ORIGIN],
-        failed_at=int(stamp) if stamp.isascii() and stamp.isdigit() else 0,
+        failed_at=milliseconds_in(found.get(topics.FAILED_AT, "")),
         place=place,
     )
