@@ -98,7 +98,7 @@ def configure(process: str, redact: Redactor, *, level: str = "info", style: str
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # httpx logs every URL at INFO; a URL may hold what nobody should read, and there are thousands a minute.
-    for name in ("httpx", "httpcore", "asyncio", "aiohttp.access"):
+    for name in ("httpx", "httpcore", "asyncio", "aiohttp.access", "_granian"):
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[

@@ -1,0 +1,133 @@
+"""The supervisor with real child processes: `python -m listwire` is replaced by small scripts, for it is children that are the subject."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from listwire import supervisor
+from listwire.supervisor import Child, Supervisor
+
+
+class Heard(list):
+    def __call__(self, name: str, line: str) -> None:
+        self.append((name, line))
+
+    def of(self, name: str) -> list[str]:
+        return [line for who, line in self if who == name]
+
+
+@pytest.fixture
+def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package `listwire` in front of ours, whose command line runs the script named by the first argument."""
+    package = tmp_path / "listwire"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "__main__.py").write_text(
+        "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE", 0.05)
+    return tmp_path
+
+
+def script(directory: Path, name: str, text: str) -> str:
+    (directory / name).write_text(text)
+    return str(directory / name)
+
+
+async def until(condition, seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_lines_of_all_children_are_shown_by_name_and_stop_ends_them_in_good_order(scripts: Path) -> None:
+    steady = script(
+        scripts,
+        "steady.py",
+        "import signal, time, sys\nsignal.signal(signal.SIGTERM, lambda *_: (print('ended well', flush=True), sys.exit(0)))\nprint('up', flush=True)\ntime.sleep(60)",
+    )
+    heard = Heard()
+    roof = Supervisor([Child("one", (steady,)), Child("two", (steady,))], heard)
+    running = asyncio.ensure_future(roof.run())
+    await until(lambda: heard.of("one") == ["up"] and heard.of("two") == ["up"])
+    pids = [process.pid for process in roof.processes.values()]
+    roof.stop()
+    assert await running == 0
+    assert heard.of("one") == ["up", "ended well"]
+    assert heard.of("two") == ["up", "ended well"]
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+async def test_a_child_that_is_killed_is_started_again(scripts: Path) -> None:
+    steady = script(scripts, "steady.py", "import time, os\nprint(os.getpid(), flush=True)\ntime.sleep(60)")
+    heard = Heard()
+    roof = Supervisor([Child("one", (steady,))], heard)
+    running = asyncio.ensure_future(roof.run())
+    await until(lambda: len(heard.of("one")) == 1)
+    os.kill(int(heard.of("one")[0]), signal.SIGKILL)
+    await until(lambda: len(heard.of("one")) == 2)
+    assert "one ended with SIGKILL" in heard.of("listwire")[0]
+    roof.stop()
+    assert await running == 0
+
+
+async def test_wrong_settings_end_everything_at_once(scripts: Path) -> None:
+    wrong = script(scripts, "wrong.py", "import sys\nprint('listwire: no such key')\nsys.exit(2)")
+    steady = script(scripts, "steady.py", "import time\ntime.sleep(60)")
+    heard = Heard()
+    code = await asyncio.wait_for(Supervisor([Child("bad", (wrong,)), Child("good", (steady,))], heard).run(), 30)
+    assert code == 1
+    assert heard.of("bad") == ["listwire: no such key"]
+    assert any("bad cannot run" in line for line in heard.of("listwire"))
+
+
+async def test_a_child_that_ignores_sigterm_is_killed_in_the_end(
+    scripts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "STOP_WITHIN", 0.3)
+    deaf = script(
+        scripts,
+        "deaf.py",
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)",
+    )
+    heard = Heard()
+    roof = Supervisor([Child("deaf", (deaf,))], heard)
+    running = asyncio.ensure_future(roof.run())
+    await until(lambda: heard.of("deaf") == ["up"])
+    pid = roof.processes["deaf"].pid
+    roof.stop()
+    assert await asyncio.wait_for(running, 20) == 0
+    assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_a_line_longer_than_memory_should_hold_is_left_out_and_the_next_one_shown(scripts: Path) -> None:
+    loud = script(scripts, "loud.py", "print('x' * 3_000_000)\nprint('after', flush=True)\nimport time; time.sleep(60)")
+    heard = Heard()
+    roof = Supervisor([Child("loud", (loud,))], heard)
+    running = asyncio.ensure_future(roof.run())
+    await until(lambda: "after" in heard.of("loud"))
+    assert max(map(len, heard.of("loud"))) <= 2 << 20
+    roof.stop()
+    await running
+
+
+def test_children_get_no_secret_on_their_command_line() -> None:
+    from listwire.cli.up import processes
+    from listwire.settings import load
+
+    environment = {
+        "LISTWIRE_AMPLITUDE__P__API_KEY": "k-secret", "LISTWIRE_SOURCES__N__AUDIENCE": "a", "LISTWIRE_SOURCES__N__AMPLITUDE": "p",
+        "LISTWIRE_SOURCES__N__SECRETS": "path-secret",
+    }  # fmt: skip
+    children = processes(load(os.devnull, environment))
+    assert [child.name for child in children] == ["ingress", "subscriptions", "exporter"]
+    assert "secret" not in repr([child.arguments for child in children])
+    assert sys.executable
