@@ -5,7 +5,7 @@ Per record nothing here is touched: workers count a run at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -61,6 +61,13 @@ class Metric:
     def __call__(self, **labels: str) -> Any:
         """The metric with these labels, in the process's registry; made when it is first used."""
         return self._made.labels(**labels) if self.labels else self._made
+
+    def replace(self, values: Mapping[tuple[str, ...], float]) -> None:
+        """A gauge's series, all at once: those that are not named are gone. Labels in the order of `labels`."""
+        gauge: Any = self._made
+        gauge.clear()
+        for labels, value in values.items():
+            gauge.labels(*labels).set(value)
 
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -204,6 +211,51 @@ RETENTION = Metric(
     "gauge",
     ("topic",),
     "The topic's retention.ms in seconds; -1 keeps for ever.",
+    "exporter",
+)
+
+LOST = Metric(
+    "listwire_consumer_lost_offsets",
+    "gauge",
+    ("group", "topic", "partition"),
+    "Offsets after the committed one that Kafka has deleted before the group read them; must be 0.",
+    "exporter",
+)
+GROUP_MEMBERS = Metric(
+    "listwire_consumer_group_members", "gauge", ("group",), "Workers that are in the group now.", "exporter"
+)
+GROUP_STATE = Metric(
+    "listwire_consumer_group_state",
+    "gauge",
+    ("group", "state"),
+    "1 for the state Kafka reports: Stable, PreparingRebalance, CompletingRebalance, Empty, or Dead (never seen, or long gone).",
+    "exporter",
+)
+LETTERS_WAITING = Metric(
+    "listwire_dead_letters_waiting",
+    "gauge",
+    ("connection", "reason"),
+    "Dead letters that were neither replayed nor forgotten.",
+    "exporter",
+)
+LETTERS_OLDEST = Metric(
+    "listwire_dead_letters_oldest_seconds",
+    "gauge",
+    ("connection", "reason"),
+    "Age of the oldest dead letter that waits; at the topic's retention Kafka deletes it.",
+    "exporter",
+)
+TOPIC_RECORDS = Metric(
+    "listwire_topic_records", "gauge", ("topic",), "Offsets between a topic's oldest record and its end.", "exporter"
+)
+TOPIC_BYTES = Metric(
+    "listwire_topic_bytes", "gauge", ("topic",), "Bytes on the brokers' disks, all replicas.", "exporter"
+)
+EXPORTER_UP = Metric(
+    "listwire_exporter_up",
+    "gauge",
+    (),
+    "1 while Kafka answers the exporter. When it has not for a minute, the exporter's other series are gone.",
     "exporter",
 )
 

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "topics": ("topics", "Create and verify the topics."),
     "check": ("check", "Settings, Kafka, topics, keys: what is right and what is not."),
     "lag": ("lag", "How far the workers are behind, in records and seconds."),
+    "exporter": ("exporter", "Lag and dead letters for Prometheus, alive when the workers are not."),
     "dead-letters": ("dead_letters", "Look at what failed for good, and replay it."),
     "sandbox": ("sandbox", "A Kafka or a vendor's stand-in of your own."),
 }
