@@ -38,6 +38,9 @@ class App(faust.App):
         self.watchdog = Watchdog(self, loop=self.loop, beacon=self.beacon)
         return [self.watchdog, *super().on_init_dependencies()]
 
+    def _create_directories(self) -> None:
+        """None: there are no tables, and a container's file system may be read-only."""
+
     async def on_stop(self) -> None:
         """Same order as at a rebalance: no new runs, the attempt under way ends, and only then Faust's last commit."""
         self.progress.ready = False
@@ -52,7 +55,9 @@ class App(faust.App):
 
 @dataclass(frozen=True)
 class Agent:
-    """What one worker is made of. `limit`: records a delivery."""
+    """What one worker is made of. `limit`: records a delivery. `grace`: seconds that an attempt under way may take at a
+    rebalance or stop, so longer than the vendor's time-out.
+    """
 
     worker: str
     group: str
@@ -61,6 +66,7 @@ class Agent:
     limit: int
     letters: DeadLetters
     close_vendors: Callable[[], Any]
+    grace: float = 12.0
 
 
 def make_app(agent: Agent, kafka: Kafka, clock: Clock, progress: Progress, loop: asyncio.AbstractEventLoop) -> App:
@@ -98,7 +104,7 @@ def make_app(agent: Agent, kafka: Kafka, clock: Clock, progress: Progress, loop:
     app.fail = FailStop(app)
     app.letters = agent.letters
     app.close_vendors = agent.close_vendors
-    app.lanes = Lanes(agent.worker, agent.deliver, app.fail, limit=agent.limit, moved=progress.moved)
+    app.lanes = Lanes(agent.worker, agent.deliver, app.fail, limit=agent.limit, grace=agent.grace, moved=progress.moved)
     topic = app.topic(agent.topic, key_serializer="raw", value_serializer="records")
     app.agent(topic, name=f"{agent.group}.lanes")(into_lanes(app))
     app.finalize()
@@ -112,11 +118,7 @@ def into_lanes(app: App) -> Callable[[Any], Any]:
         try:
             async for event in stream.noack().events():
                 message = event.message
-                consumer = app.consumer
-                start = consumer._committed_offset[message.tp]
-                if start is None:
-                    start = consumer.first_fetched.get(message.tp)
-                app.lanes.put(message.tp, event.value, event.ack, start)
+                app.lanes.put(message.tp, event.value, event.ack, app.consumer._committed_offset[message.tp])
         except Exception as fault:
             app.fail(fault)
             await asyncio.Event().wait()  # Faust would restart the agent and go on behind the hole

@@ -25,8 +25,11 @@ Deliver = Callable[[Sequence[Any], asyncio.Event], Awaitable[bool]]
 
 
 class Coverage(Protocol):
+    """A run: what it covers (`begin <= offset < end`), and where the first run since the assignment began."""
+
     begin: int
     end: int
+    first: int
     weight: int
 
     @property
@@ -38,12 +41,12 @@ class LostRun(AssertionError):
 
 
 class Lane:
-    """`next` is the offset this lane must see next; None where the first run decides."""
+    """`next` is the offset that must come next; `committed` is the group's, None where it has committed nothing."""
 
-    def __init__(self, partition: Partition, start: int | None, lanes: Lanes) -> None:
+    def __init__(self, partition: Partition, committed: int | None, lanes: Lanes) -> None:
         self.partition = partition
-        self.next = start
-        self.fresh = True
+        self.committed = committed
+        self.next: int | None = None
         self.lanes = lanes
         self.waiting: deque[tuple[Sequence[Any], int, Callable[[], Any]]] = deque()
         self.weight = 0
@@ -56,36 +59,34 @@ class Lane:
         return self.weight == 0
 
     def put(self, run: Coverage, ack: Callable[[], Any]) -> None:
+        """Raises `LostRun`."""
         if self.closing.is_set():
             return  # read again by whoever owns the partition next
-        records, weight = run.records, run.weight
-        if self.next is not None:
-            if run.end <= self.next and not self.fresh:
-                return  # read twice around a seek
-            if run.begin > self.next:
-                if not self.fresh:
-                    raise LostRun(f"{self.partition}: records {self.next}..{run.begin - 1} never arrived")
-                log.error(
-                    "records are gone from Kafka before we read them",
-                    partition=self.partition,
-                    first=self.next,
-                    last=run.begin - 1,
-                )
-            elif run.begin < self.next:
-                if self.fresh:
-                    # The committed offset is not in the topic any more (it was made anew): whatever it holds is new to us.
-                    log.warning(
-                        "reading from before the committed offset",
-                        partition=self.partition,
-                        committed=self.next,
-                        begin=run.begin,
-                    )
-                else:
-                    records = [record for record in records if record.offset >= self.next]
-        self.next, self.fresh = run.end, False
-        self.waiting.append((records, weight, ack))
-        self.weight += weight
+        records = run.records
+        # Before its first run a lane expects what Kafka gave us first. The committed offset would not do: Kafka may have
+        # deleted what stood there, and that hole would hide a lost run.
+        expected = run.first if self.next is None else self.next
+        if run.begin > expected:
+            raise LostRun(f"{self.partition}: records {expected}..{run.begin - 1} never arrived")
+        if self.next is None:
+            self._begin(run.first)
+        elif run.end <= self.next:
+            return  # read twice around a seek
+        elif run.begin < self.next:
+            records = [record for record in records if record.offset >= expected]
+        self.next = run.end
+        self.waiting.append((records, run.weight, ack))
+        self.weight += run.weight
         self.arrived.set()
+
+    def _begin(self, first: int) -> None:
+        if self.committed is not None and first > self.committed:
+            log.error(
+                "records are gone from Kafka before we read them",
+                partition=self.partition,
+                first=self.committed,
+                last=first - 1,
+            )
 
     async def _run(self) -> None:
         try:
@@ -95,13 +96,21 @@ class Lane:
                     return
                 records, weight, acks = self._take()
                 if records and not await self.lanes.deliver(records, self.closing):
-                    return  # closing: not settled, so not acknowledged
+                    if not self.closing.is_set():
+                        raise AssertionError(f"{self.partition}: a delivery gave up while its lane was open")
+                    return  # not settled, so not acknowledged
+                if self.lanes.failed:
+                    return
                 for ack in acks:
                     ack()
                 self.weight -= weight
                 self.lanes.moved()
                 if self.closing.is_set():
                     return
+        except asyncio.CancelledError:
+            if not self.closing.is_set():
+                self.lanes.fail(LostRun(f"{self.partition}: its lane was cancelled"))
+            raise
         except Exception as fault:
             self.lanes.fail(fault)
 
@@ -148,6 +157,7 @@ class Lanes:
         self.moved = moved
         self.lanes: dict[Partition, Lane] = {}
         self.failed = False
+        self.ended = False
 
     def full(self, partition: Partition) -> bool:
         lane = self.lanes.get(partition)
@@ -162,18 +172,21 @@ class Lanes:
         """Whether anything is fetched and not yet settled."""
         return any(not lane.idle for lane in self.lanes.values())
 
-    def put(self, partition: Partition, run: Coverage, ack: Callable[[], Any], start: int | None) -> None:
-        """`start` is where a fresh lane must begin: the committed offset, else where the first fetch began."""
-        if self.failed:
+    def put(self, partition: Partition, run: Coverage, ack: Callable[[], Any], committed: int | None) -> None:
+        """Raises `LostRun`. `committed` is the group's offset, for the log."""
+        if self.failed or self.ended:
             return
         lane = self.lanes.get(partition)
         if lane is None:
-            lane = self.lanes[partition] = Lane(partition, start, self)
+            lane = self.lanes[partition] = Lane(partition, committed, self)
         lane.put(run, ack)
 
     async def close(self, partitions: Iterable[Partition] | None = None) -> None:
-        """Ends the attempt under way and drops what waits: the next owner reads it again from the commit."""
+        """Ends the attempt under way and drops what waits: the next owner reads it again from the commit. Without partitions
+        it ends all of them, for good.
+        """
         wanted = None if partitions is None else set(partitions)
+        self.ended = self.ended or wanted is None
         closed = [self.lanes.pop(tp) for tp in list(self.lanes) if wanted is None or tp in wanted]
         for lane in closed:
             lane.closing.set()

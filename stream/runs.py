@@ -30,18 +30,21 @@ register("records", Records())
 
 
 class Run:
-    """Covers `begin <= offset < end`. To Faust it is one message, whose offset is the last it covers."""
+    """Covers `begin <= offset < end`; `first` is where the first run since the assignment began. To Faust it is one message,
+    whose offset is the last it covers.
+    """
 
     __slots__ = (
-        "begin", "checksum", "end", "headers", "key", "offset", "partition", "records", "serialized_key_size",
+        "begin", "checksum", "end", "first", "headers", "key", "offset", "partition", "records", "serialized_key_size",
         "serialized_value_size", "timestamp", "timestamp_type", "topic", "value", "weight",
     )  # fmt: skip
 
-    def __init__(self, records: Sequence[Any], begin: int, end: int) -> None:
+    def __init__(self, records: Sequence[Any], begin: int, end: int, first: int) -> None:
         last = records[-1]
         self.records = records
-        self.begin = min(begin, records[0].offset)
-        self.end = max(end, last.offset + 1)
+        self.begin = begin
+        self.end = end
+        self.first = first
         self.weight = weight(records)
         self.topic, self.partition, self.offset = last.topic, last.partition, self.end - 1
         self.timestamp, self.timestamp_type = records[0].timestamp, last.timestamp_type

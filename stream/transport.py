@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
@@ -27,6 +27,11 @@ GATHER = 0.012
 
 
 class RunThread(driver.AIOKafkaConsumerThread):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Only the consumer's thread touches it.
+        self._reading: Reading | None = None
+        super().__init__(*args, **kwargs)
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         # Faust offers no setting for these. Records of aborted transactions are nobody's; a long broker wait delays a stop.
@@ -39,37 +44,72 @@ class RunThread(driver.AIOKafkaConsumerThread):
     async def _fetch_records(
         self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
     ) -> Any:
-        before = {tp: _position(consumer, tp) for tp in active_partitions}
+        subscription = consumer._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        if assignment is None:
+            return {}
+        reading = self._reading
+        if reading is None or reading.assignment is not assignment:
+            reading = self._reading = Reading(assignment)
+        before = {tp: reading.position(tp) for tp in active_partitions}
+        fetched: Any = {}
         try:
             fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         except UnicodeDecodeError:
             fetched = await read_around(consumer, before)
+        finally:
+            if assignment.active:
+                reading.skipped(before, fetched)
+            else:
+                before = {}  # where another assignment stood
         # No await since the positions moved: they are exactly what this fetch covers.
-        runs = {}
-        for tp, records in fetched.items():
-            if records:
-                run = Run(records, _or(before.get(tp), records[0].offset), _or(_position(consumer, tp), 0))
-                self.consumer.first_fetched.setdefault(tp, run.begin)
-                runs[tp] = [run]
-        return runs
+        fetched = {tp: records for tp, records in fetched.items() if records}
+        if not assignment.active or not self.consumer.flow_active:
+            # Fetched while the partitions were not yet handed out: the main thread would drop these records, and Faust seeks
+            # back to the commit only where there is one. So they are put back here.
+            for tp, records in fetched.items():
+                consumer._fetcher.seek_to(tp, min(_or(before.get(tp), records[0].offset), records[0].offset))
+            return {}
+        return {tp: [reading.run(tp, records, before.get(tp))] for tp, records in fetched.items()}
+
+
+class Reading:
+    """Where reading stands in the partitions of one assignment, and what it skipped on the way."""
+
+    def __init__(self, assignment: Any) -> None:
+        self.assignment = assignment
+        self.first: dict[Any, int] = {}
+        self.holes: dict[Any, tuple[int, int]] = {}
+
+    def position(self, tp: Any) -> int | None:
+        state = self.assignment.state_value(tp)
+        return state.position if state and state.has_valid_position else None
+
+    def skipped(self, before: Mapping[Any, int | None], fetched: Mapping[Any, Any]) -> None:
+        """A fetch of nothing but aborted records or markers moves the position too. The next run covers them."""
+        for tp, begin in before.items():
+            end = self.position(tp)
+            if begin is not None and end is not None and end > begin and not fetched.get(tp):
+                self.holes[tp] = self._covered_from(tp, begin), end
+
+    def run(self, tp: Any, records: Sequence[Any], before: int | None) -> Run:
+        begin = records[0].offset if before is None else self._covered_from(tp, before)
+        self.holes.pop(tp, None)
+        begin = min(begin, records[0].offset)
+        end = max(_or(self.position(tp), 0), records[-1].offset + 1)
+        return Run(records, begin, end, self.first.setdefault(tp, begin))
+
+    def _covered_from(self, tp: Any, begin: int) -> int:
+        hole = self.holes.get(tp)
+        return hole[0] if hole is not None and hole[1] == begin else begin
 
 
 def _or(value: int | None, other: int) -> int:
     return other if value is None else value
 
 
-def _position(consumer: Any, tp: Any) -> int | None:
-    subscription = consumer._subscription.subscription
-    state = subscription and subscription.assignment and subscription.assignment.state_value(tp)
-    return state.position if state and state.has_valid_position else None
-
-
 class RunConsumer(driver.Consumer):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # Where the first fetch after an assignment began: the start of a lane whose group has committed nothing yet.
-        self.first_fetched: dict[Any, int] = {}
-        self._small_fetch_at = 0.0
-        super().__init__(*args, **kwargs)
+    _small_fetch_at = 0.0
 
     def _new_consumer_thread(self) -> RunThread:
         return RunThread(self, loop=self.loop, beacon=self.beacon)
@@ -87,9 +127,22 @@ class RunConsumer(driver.Consumer):
         )
         if runs:
             self.app.progress.moved()
+            self._note_made_anew(runs)
             if sum(len(run.records) for batch in runs.values() for run in batch) < SMALL:
                 self._small_fetch_at = time.monotonic()
         return runs
+
+    def _note_made_anew(self, runs: Mapping[Any, Any]) -> None:
+        """The committed offset is not in the topic any more, which was made anew or cut: what it holds is new to us. Faust would
+        drop every record below that offset, and commit none.
+        """
+        for tp, (run,) in runs.items():
+            committed = self._committed_offset[tp]
+            if committed is not None and run.begin == run.first < committed:
+                log.error(
+                    "reading from before the committed offset", partition=tp, committed=committed, begin=run.begin
+                )
+                self._committed_offset[tp] = self._read_offset[tp] = None
 
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
         """Runs account for their own holes; Faust's gap tree would grow by one interval a run for ever."""
@@ -110,15 +163,12 @@ class RunConsumer(driver.Consumer):
             self.stop_flow()
             self.app.flow_control.suspend()
             await self.app.lanes.close(revoked)
-            for tp in revoked:
-                self.first_fetched.pop(tp, None)
-            if not self.app.should_stop:
+            # Twice, since a commit that is under way already is only waited for.
+            if not self.app.should_stop and not await self.commit():
                 await self.commit()
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
-        for tp in assigned:
-            self.first_fetched.pop(tp, None)
         await super().on_partitions_assigned(assigned, generation_id)
         self.app.progress.assigned(assigned)
 

@@ -105,4 +105,5 @@ def make_agent(settings: Settings, clock: Clock, progress: Progress) -> Agent:
         limit=PARALLEL * limits.max_batch_events,
         letters=letters,
         close_vendors=close,
+        grace=limits.http_timeout + 4.0,
     )

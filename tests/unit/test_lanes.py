@@ -1,0 +1,325 @@
+"""Lanes: what may be acknowledged and when, what a lane refuses, how much may wait, and how lanes end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from stream.lanes import Lanes, LostRun
+
+P0, P1 = ("topic", 0), ("topic", 1)
+
+
+class Record:
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+    def __repr__(self) -> str:
+        return f"#{self.offset}"
+
+
+class Run:
+    """Covers begin..end; holds records at `offsets`, or at all of them."""
+
+    def __init__(
+        self, begin: int, end: int, *, first: int | None = None, offsets: Sequence[int] | None = None, weight: int = 1
+    ) -> None:
+        self.begin, self.end, self.weight = begin, end, weight
+        self.first = begin if first is None else first
+        self.records = [Record(o) for o in (range(begin, end) if offsets is None else offsets)]
+
+
+class Desk:
+    """Deliveries as the lanes hand them over; each waits until the test settles it. Acknowledgements by run end."""
+
+    def __init__(self, **more: Any) -> None:
+        self.deliveries: list[tuple[list[int], asyncio.Future[bool]]] = []
+        self.acked: list[int] = []
+        self.faults: list[BaseException] = []
+        self.lanes = Lanes("test", self.deliver, self.faults.append, **{"grace": 0.05, **more})
+
+    async def deliver(self, records: Sequence[Any], closing: asyncio.Event) -> bool:
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.deliveries.append(([record.offset for record in records], future))
+        return await future
+
+    def put(self, run: Run, partition: tuple[str, int] = P0, committed: int | None = None) -> None:
+        self.lanes.put(partition, run, lambda: self.acked.append(run.end), committed)
+
+    async def settle(self, result: bool | BaseException = True) -> list[int]:
+        """Answers the oldest open delivery; returns its offsets."""
+        await turn()
+        offsets, future = next(each for each in self.deliveries if not each[1].done())
+        if isinstance(result, BaseException):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+        await turn()
+        return offsets
+
+    @property
+    def open(self) -> list[list[int]]:
+        return [offsets for offsets, future in self.deliveries if not future.done()]
+
+
+async def turn() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+# Acknowledging --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_is_acknowledged_only_after_its_delivery_has_settled() -> None:
+    desk = Desk()
+    desk.put(Run(0, 3))
+    await turn()
+    assert (desk.open, desk.acked) == ([[0, 1, 2]], [])
+    await desk.settle()
+    assert desk.acked == [3]
+
+
+async def test_what_waits_meanwhile_is_the_next_delivery_and_a_partition_has_one_at_a_time() -> None:
+    desk = Desk()
+    desk.put(Run(0, 2))
+    await turn()
+    for begin in (2, 4, 6):
+        desk.put(Run(begin, begin + 2))
+    await turn()
+    assert desk.open == [[0, 1]]
+    await desk.settle()
+    assert desk.open == [[2, 3, 4, 5, 6, 7]]
+    assert desk.acked == [2]
+    await desk.settle()
+    assert desk.acked == [2, 4, 6, 8]
+
+
+async def test_partitions_do_not_wait_for_each_other() -> None:
+    desk = Desk()
+    desk.put(Run(0, 1), P0)
+    desk.put(Run(5, 6), P1)
+    await turn()
+    assert desk.open == [[0], [5]]
+
+
+async def test_a_delivery_takes_whole_runs_up_to_the_limit_and_at_least_one() -> None:
+    desk = Desk(limit=5)
+    desk.put(Run(0, 1))
+    await turn()
+    for begin, end in ((1, 3), (3, 6), (6, 7), (7, 20)):
+        desk.put(Run(begin, end))
+    sizes = [len(await desk.settle()) for _ in range(4)]
+    assert sizes == [1, 5, 1, 13]
+
+
+async def test_a_run_of_nothing_new_is_acknowledged_without_a_delivery() -> None:
+    desk = Desk()
+    desk.put(Run(0, 5))
+    await desk.settle()
+    desk.put(Run(2, 8, offsets=[2, 3, 4]))  # the rest is a hole
+    await turn()
+    assert (desk.open, desk.acked) == ([], [5, 8])
+
+
+async def test_a_delivery_that_did_not_settle_acknowledges_nothing() -> None:
+    desk = Desk(grace=5)
+    desk.put(Run(0, 2))
+    await turn()
+    closing = asyncio.ensure_future(desk.lanes.close())
+    await desk.settle(False)
+    await closing
+    assert (desk.acked, desk.faults) == ([], [])
+
+
+async def test_a_delivery_that_gives_up_in_an_open_lane_is_a_bug() -> None:
+    desk = Desk()
+    desk.put(Run(0, 2))
+    await desk.settle(False)
+    assert [type(fault) for fault in desk.faults] == [AssertionError]
+    assert desk.acked == []
+
+
+# What a lane refuses --------------------------------------------------------------------------------------------------
+
+
+async def test_a_run_that_went_missing_is_a_crash() -> None:
+    desk = Desk()
+    desk.put(Run(0, 5))
+    with pytest.raises(LostRun, match=r"5\.\.9 never arrived"):
+        desk.put(Run(10, 15))
+
+
+async def test_the_first_run_going_missing_is_a_crash_too() -> None:
+    """Kafka gave us records from 100 on; the run that begins at 200 proves that the one before it never came."""
+    desk = Desk()
+    for committed in (None, 100):
+        with pytest.raises(LostRun, match=r"100\.\.199 never arrived"):
+            desk.put(Run(200, 300, first=100), committed=committed)
+    await desk.lanes.close()
+
+
+async def test_records_that_kafka_has_deleted_are_no_crash() -> None:
+    """Committed 50, retention took 50..99: the first fetch began at 100."""
+    desk = Desk()
+    desk.put(Run(100, 102, first=100), committed=50)
+    assert await desk.settle() == [100, 101]
+    assert desk.acked == [102]
+
+
+async def test_a_topic_made_anew_is_read_from_its_beginning() -> None:
+    desk = Desk()
+    desk.put(Run(0, 2, first=0), committed=1000)
+    assert await desk.settle() == [0, 1]
+    assert desk.acked == [2]
+
+
+async def test_holes_that_a_run_covers_are_no_loss() -> None:
+    desk = Desk()
+    desk.put(Run(0, 10, offsets=[0, 4]))
+    desk.put(Run(10, 20, offsets=[19]))
+    assert await desk.settle() == [0, 4, 19]
+    assert desk.acked == [10, 20]
+
+
+async def test_a_run_read_twice_around_a_seek_is_delivered_once() -> None:
+    desk = Desk()
+    desk.put(Run(0, 5))
+    await desk.settle()
+    desk.put(Run(0, 5, first=0))
+    desk.put(Run(3, 8, first=0))
+    assert await desk.settle() == [5, 6, 7]
+    assert desk.acked == [5, 8]
+
+
+# Faults of ours -------------------------------------------------------------------------------------------------------
+
+
+async def test_after_a_bug_nothing_more_is_acknowledged_anywhere() -> None:
+    desk = Desk()
+    desk.put(Run(0, 1), P0)
+    desk.put(Run(5, 6), P1)
+    bug = ValueError("a bug")
+    await desk.settle(bug)
+    assert desk.faults == [bug]
+    await desk.settle()
+    desk.put(Run(6, 7), P1)
+    desk.put(Run(0, 1), ("topic", 2))
+    await turn()
+    assert (desk.acked, desk.open) == ([], [])
+
+
+async def test_a_lane_that_is_cancelled_by_anybody_is_a_bug_and_no_silence() -> None:
+    desk = Desk()
+    desk.put(Run(0, 1))
+    await turn()
+    desk.lanes.lanes[P0].task.cancel()
+    await turn()
+    assert [type(fault) for fault in desk.faults] == [LostRun]
+
+
+# How much may wait ----------------------------------------------------------------------------------------------------
+
+
+async def test_put_never_waits_and_a_lane_is_full_by_bytes_until_they_are_settled() -> None:
+    desk = Desk(budget=100, least_share=10, most_share=1000, limit=40)
+    assert not desk.lanes.full(P0)
+    for begin in range(50):
+        desk.put(Run(begin, begin + 1, weight=2, first=0))
+        assert desk.lanes.full(P0) == (begin >= 49)
+    await turn()
+    assert desk.lanes.full(P0)  # under way is not settled
+    await desk.settle()
+    assert (desk.lanes.full(P0), desk.lanes.waiting) == (False, True)
+    await desk.settle()
+    assert (desk.lanes.full(P0), desk.lanes.waiting, desk.lanes.full(P1)) == (False, False, False)
+
+
+async def test_the_budget_is_shared_within_bounds() -> None:
+    desk = Desk(budget=100, least_share=10, most_share=60)
+    shares = []
+    for number in range(20):
+        desk.put(Run(0, 1), ("topic", number))
+        shares.append(desk.lanes.share)
+    assert shares[:5] == [60, 50, 33, 25, 20]
+    assert shares[-1] == 10
+    await desk.lanes.close()
+
+
+# Closing --------------------------------------------------------------------------------------------------------------
+
+
+async def test_closing_lets_the_attempt_under_way_end_and_drops_what_waits() -> None:
+    desk = Desk(grace=5)
+    desk.put(Run(0, 2))
+    await turn()
+    desk.put(Run(2, 4))
+    closing = asyncio.ensure_future(desk.lanes.close([P0]))
+    await turn()
+    assert not closing.done()
+    await desk.settle()
+    await closing
+    assert (desk.acked, desk.open) == ([2], [])
+
+
+async def test_closing_ends_within_its_grace_and_then_nothing_is_acknowledged() -> None:
+    desk = Desk(grace=0.02)
+    desk.put(Run(0, 2))
+    await turn()
+    await asyncio.wait_for(desk.lanes.close(), 5)
+    await turn()
+    assert desk.deliveries[0][1].cancelled()
+    assert (desk.acked, desk.faults) == ([], [])
+
+
+async def test_closing_touches_only_the_partitions_that_go() -> None:
+    desk = Desk()
+    desk.put(Run(0, 1), P0)
+    desk.put(Run(5, 6), P1)
+    await turn()
+    closing = asyncio.ensure_future(desk.lanes.close([P0]))
+    await turn()
+    desk.deliveries[1][1].set_result(True)
+    await turn()
+    assert desk.acked == [6]
+    await closing
+    desk.put(Run(6, 7), P1)
+    assert await desk.settle() == [6]
+
+
+async def test_a_partition_that_comes_back_begins_anew() -> None:
+    desk = Desk()
+    desk.put(Run(0, 5))
+    await turn()
+    await desk.lanes.close([P0])
+    desk.put(Run(0, 5), committed=None)
+    assert await desk.settle() == [0, 1, 2, 3, 4]
+    assert desk.acked == [5]
+
+
+async def test_after_the_last_close_nothing_begins_any_more() -> None:
+    """A rebalance that ends during a stop hands out partitions once more."""
+    desk = Desk()
+    await desk.lanes.close()
+    desk.put(Run(0, 5))
+    await turn()
+    assert (desk.open, desk.lanes.lanes) == ([], {})
+
+
+async def test_bytes_that_wait_are_reported_for_our_partitions_only() -> None:
+    from prometheus_client import REGISTRY
+
+    desk = Desk()
+    desk.put(Run(0, 1, weight=7), P0)
+    desk.put(Run(0, 1, weight=9), P1)
+    desk.lanes.report()
+
+    def shown(number: str) -> float | None:
+        return REGISTRY.get_sample_value("listwire_lane_bytes", {"worker": "test", "partition": number})
+
+    assert (shown("0"), shown("1")) == (7, 9)
+    await desk.lanes.close([P1])
+    assert (shown("0"), shown("1")) == (7, None)
+    await desk.lanes.close()
