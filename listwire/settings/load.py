@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from listwire.errors import SettingsError
-from listwire.settings import models
+from listwire.settings import connections, models
 from listwire.settings.problems import sentence
 from listwire.settings.values import Name, wrong
 
@@ -151,16 +151,22 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings of this process; raises `SettingsError` with one sentence."""
+    """The settings of this process: the environment over the settings file over `connections.d/` beside it.
+
+    Raises `SettingsError` with one sentence.
+    """
     environ = os.environ if environ is None else environ
     file = find_file(path, environ)
-    tree = read_file(file) if file else {}
+    tree, owners = connections.read(connections.directory_of(file), read_file, NAMED)
+    tree = merged(tree, read_file(file) if file else {})
     tree = merged(tree, EnvironmentSource(environ)())
     try:
         return Settings(**tree)
     except ValidationError as fault:
         variable = _variable(fault, environ)
-        where = variable or (str(file) if file else "settings")
+        steps = fault.errors(include_url=False, include_input=False)[0]["loc"]
+        owner = owners.get((str(steps[0]), str(steps[1]))) if len(steps) > 1 else None
+        where = variable or str(owner or file or "settings")
         raise SettingsError(f"{where}: {sentence(fault, Settings, tree, variable)}") from None
 
 
