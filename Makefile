@@ -55,6 +55,7 @@ bench: $(BENCH_STAMP) ## Listwire and its peers, measured on this machine; see b
 .PHONY: lock
 lock: ## resolves requirements/*.lock anew from pyproject.toml (needs uv); UPGRADE=1 takes newer versions
 	@command -v $(UV) >/dev/null || { echo 'make lock needs uv: $(BIN)/pip install uv' >&2; exit 1; }
+	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(COMPILE) --output-file requirements/build.lock -
 	$(COMPILE) --output-file requirements/listwire.lock pyproject.toml
 	$(COMPILE) --extra=dev --output-file requirements/dev.lock pyproject.toml
 	$(COMPILE) --extra=dev --extra=bench --output-file requirements/bench.lock pyproject.toml
