@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from vendors.mailchimp.connection_limit import ConnectionLimit
+from vendors.mailchimp.connection_limit import ConnectionLimit, Withdrawn
 
 
 class JumpingClock:
@@ -158,3 +158,70 @@ async def test_a_waiting_call_that_is_cancelled_leaves_no_hole(clock: JumpingClo
         waiting.cancel()
     await asyncio.wait_for(behind, 5)
     assert limit.in_use == 0
+
+
+async def test_whoever_withdraws_waits_no_longer_and_leaves_the_place_to_the_next(clock: JumpingClock) -> None:
+    limit = ConnectionLimit(1, clock=clock)
+    withdraw = asyncio.Event()
+    entered: list[str] = []
+
+    async def call(name: str, event: asyncio.Event | None) -> None:
+        async with limit.slot(event) as slot:
+            entered.append(name)
+            slot.answered()
+
+    async with limit.slot(withdraw):
+        leaving = [asyncio.ensure_future(call("leaving", withdraw)) for _ in range(3)]
+        staying = asyncio.ensure_future(call("staying", asyncio.Event()))
+        await asyncio.sleep(0)
+        withdraw.set()
+        results = await asyncio.gather(*leaving, return_exceptions=True)
+        assert [type(result) for result in results] == [Withdrawn] * 3
+    await staying
+    assert (entered, limit.in_use) == (["staying"], 0)
+    with pytest.raises(Withdrawn):
+        await call("late", withdraw)
+
+
+async def test_a_place_granted_in_the_moment_of_withdrawal_or_cancellation_is_given_back(clock: JumpingClock) -> None:
+    limit = ConnectionLimit(1, clock=clock)
+    for leave in ("withdraw", "cancel"):
+        withdraw = asyncio.Event()
+
+        async def call(event: asyncio.Event) -> None:
+            async with limit.slot(event):
+                raise AssertionError("it was not to begin")
+
+        async with limit.slot():
+            waiting = asyncio.ensure_future(call(withdraw))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        for _ in range(3):  # until the place is granted, one step before the caller learns of it
+            if limit.in_use:
+                break
+            await asyncio.sleep(0)
+        assert limit.in_use == 1
+        if leave == "withdraw":
+            withdraw.set()
+        else:
+            waiting.cancel()
+        results = await asyncio.gather(waiting, return_exceptions=True)
+        assert isinstance(results[0], Withdrawn if leave == "withdraw" else asyncio.CancelledError)
+        assert limit.in_use == 0
+
+
+async def test_withdrawing_ends_a_pause() -> None:
+    limit = ConnectionLimit(2, first_pause=3600, longest_pause=3600)
+    await throttled(limit)
+    withdraw = asyncio.Event()
+
+    async def call() -> None:
+        async with limit.slot(withdraw):
+            raise AssertionError("it was not to begin")
+
+    waiting = asyncio.ensure_future(call())
+    await asyncio.sleep(0)
+    withdraw.set()
+    with pytest.raises(Withdrawn):
+        async with asyncio.timeout(60):
+            await waiting

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vendors.mailchimp.answers import Audience, Member, Segment, SegmentAnswer, Tag, Webhook
 from vendors.mailchimp.client import EVENTS, SEGMENT_CALL_LIMIT, SOURCES, Mailchimp
-from vendors.mailchimp.connection_limit import ConnectionLimit
+from vendors.mailchimp.connection_limit import ConnectionLimit, Withdrawn
 from vendors.mailchimp.names import base_url_for, subscriber_hash, tag_key
 from vendors.mailchimp.oauth import Metadata, authorize_url, exchange_code, metadata
 from vendors.mailchimp.problems import not_found, segment_gone, tag_exists, webhook_exists
@@ -22,6 +22,7 @@ __all__ = [
     "SegmentAnswer",
     "Tag",
     "Webhook",
+    "Withdrawn",
     "authorize_url",
     "base_url_for",
     "exchange_code",

@@ -7,6 +7,8 @@ call is here.
 
 from __future__ import annotations
 
+import asyncio
+import copy
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
@@ -99,6 +101,15 @@ class Mailchimp:
             base_url, api_key=api_key, access_token=access_token, limit=self.limit, timeout=timeout, transport=transport
         )
         self._call = self._transport.call
+
+    def until(self, withdraw: asyncio.Event) -> Self:
+        """The same client, for one who may have to stop: a call that still waits for its place when `withdraw` is set raises
+        `Withdrawn`; one that was sent goes on to its answer.
+        """
+        other = copy.copy(self)
+        other._transport = self._transport.until(withdraw)
+        other._call = other._transport.call
+        return other
 
     # The account and its audiences --------------------------------------------------------------------------------
 

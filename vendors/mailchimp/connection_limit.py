@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+class Withdrawn(Exception):
+    """The call gave up waiting for its place: nothing of it was sent."""
+
+
 class ConnectionLimit:
     """`current` is the number of calls granted at once, from 1 to `highest`; `in_use` those under way.
 
@@ -54,11 +58,36 @@ class ConnectionLimit:
         """Seconds until the next call may start; 0 while there is no pause."""
         return max(0.0, self._paused_until - self._clock.monotonic())
 
-    def slot(self) -> Slot:
-        """`async with limit.slot() as slot`: waits for a place, then say `slot.answered()` or `slot.throttled()`."""
-        return Slot(self)
+    def slot(self, withdraw: asyncio.Event | None = None) -> Slot:
+        """`async with limit.slot() as slot`: waits for a place, then say `slot.answered()` or `slot.throttled()`.
 
-    async def _enter(self) -> int:
+        Raises `Withdrawn` as soon as `withdraw` is set: a pause may last a minute, and those in front may hang.
+        """
+        return Slot(self, withdraw)
+
+    async def _enter(self, withdraw: asyncio.Event | None) -> int:
+        if withdraw is None:
+            return await self._granted()
+        if withdraw.is_set():
+            raise Withdrawn
+        if not self._front.locked() and not self.paused_for and self.in_use < self.current:
+            self.in_use += 1
+            return self._cuts
+        granted = asyncio.ensure_future(self._granted())
+        withdrawn = asyncio.ensure_future(withdraw.wait())
+        try:
+            await asyncio.wait({granted, withdrawn}, return_when=asyncio.FIRST_COMPLETED)
+            if withdraw.is_set():
+                raise Withdrawn
+            return granted.result()
+        except BaseException:
+            if not granted.cancel():
+                self._leave()  # it had its place already
+            raise
+        finally:
+            withdrawn.cancel()
+
+    async def _granted(self) -> int:
         # An asyncio lock is fair: one caller stands at the front, the others queue behind it.
         async with self._front:
             while self.paused_for or self.in_use >= self.current:
@@ -104,8 +133,9 @@ class ConnectionLimit:
 class Slot:
     """A place among the calls under way."""
 
-    def __init__(self, limit: ConnectionLimit) -> None:
+    def __init__(self, limit: ConnectionLimit, withdraw: asyncio.Event | None = None) -> None:
         self._limit = limit
+        self._withdraw = withdraw
         self._cuts = 0
 
     def answered(self) -> None:
@@ -116,7 +146,7 @@ class Slot:
         self._limit._throttled(self._cuts)
 
     async def __aenter__(self) -> Self:
-        self._cuts = await self._limit._enter()
+        self._cuts = await self._limit._enter(self._withdraw)
         return self
 
     async def __aexit__(self, *exc: object) -> None:

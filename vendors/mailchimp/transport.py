@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import Any, TypeVar
+import copy
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -64,6 +65,7 @@ class Transport:
         transport: httpx.AsyncBaseTransport | None,
     ) -> None:
         self.limit = limit
+        self._withdraw: asyncio.Event | None = None
         self._timeout = timeout
         header = authorization(api_key, access_token)
         self._redact = Redactor(filter(None, (api_key, access_token, header.partition(" ")[2])))
@@ -79,16 +81,22 @@ class Transport:
             trust_env=False,
         )
 
+    def until(self, withdraw: asyncio.Event) -> Self:
+        """The same connections, for calls that are not begun once `withdraw` is set."""
+        other = copy.copy(self)
+        other._withdraw = withdraw
+        return other
+
     async def call(
         self, method: str, where: str, kind: type[T], *, query: dict[str, str] | None = None, body: Any = None
     ) -> T:
         """The 2xx answer read as `kind` (None for an answer without a body).
 
-        Raises `VendorRefused`, `VendorThrottled`, `VendorUnavailable` or `VendorRejected`; see `problems`.
+        Raises `VendorRefused`, `VendorThrottled`, `VendorUnavailable` or `VendorRejected`; see `problems`. And `Withdrawn`.
         """
         content = None if body is None else msgspec.json.encode(body)
         headers = None if body is None else {"content-type": "application/json"}
-        async with self.limit.slot() as slot:
+        async with self.limit.slot(self._withdraw) as slot:
             status, answer = await self._send(method, where, query, content, headers)
             metrics.REQUESTS(vendor=VENDOR, status=str(status)).inc()
             if 200 <= status < 300:
