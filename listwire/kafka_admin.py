@@ -19,6 +19,7 @@ from listwire.kafka import client_options, unreachable
 from listwire.settings import Settings
 from listwire.settings.models import Kafka
 
+ALL = (*topics.TOPICS, topics.CONTROL_TOPIC)
 ENSURE = "run `listwire topics ensure`"
 
 
@@ -54,8 +55,9 @@ class TopicState:
 
     def faults(self, wanted: topics.Topic) -> list[str]:
         found = []
-        if "compact" in self.config.get("cleanup.policy", ""):
-            found.append(f"cleanup.policy is {self.config['cleanup.policy']!r}, it must be 'delete'")
+        policy, right = self.config.get("cleanup.policy", ""), wanted.config["cleanup.policy"]
+        if policy != right:
+            found.append(f"cleanup.policy is {policy!r}, it must be {right!r}")
         most = self.max_bytes
         if most < wanted.least_bytes:
             found.append(f"max.message.bytes is {most}, it must be at least {wanted.least_bytes}")
@@ -64,7 +66,7 @@ class TopicState:
 
 async def read_topics(admin: AIOKafkaAdminClient) -> dict[str, TopicState]:
     """Our topics as the cluster has them; absent ones are left out."""
-    names = [topic.name for topic in topics.TOPICS]
+    names = [topic.name for topic in ALL]
     described = [d for d in await admin.describe_topics(names) if not d["error_code"]]
     present = {d["topic"]: d["partitions"] for d in described}
     configs = await topic_configs(admin, list(present))
@@ -121,18 +123,19 @@ async def ensure(settings: Settings, *, partitions: int | None = None) -> list[s
         replication = settings.topics.replication or (3 if brokers >= 3 else 1)
         present = await read_topics(admin)
         for state in present.values():
-            if partitions is not None and state.partitions != partitions:
+            if partitions is not None and state.partitions != partitions and state.name in topics.BY_NAME:
                 raise TopicsError(
                     f"{state.name} has {state.partitions} partitions and keeps them: with {partitions}, keys would move to "
                     "other partitions and later changes could overtake earlier ones. Leave --partitions out."
                 )
-        for topic in topics.TOPICS:
+        for topic in ALL:
             found = present.get(topic.name)
+            number = topic.partitions or wanted
             if found is None:
-                await _create(admin, topic, wanted, replication)
-                lines.append(f"{topic.name}: created, {wanted} partitions, replication {replication}")
+                await _create(admin, topic, number, replication)
+                lines.append(f"{topic.name}: created, {number} partitions, replication {replication}")
             else:
-                lines.append(await _kept(admin, topic, found, wanted))
+                lines.append(await _kept(admin, topic, found, number))
         await _visible(admin)
     return lines
 
@@ -153,7 +156,7 @@ async def _kept(admin: AIOKafkaAdminClient, topic: topics.Topic, state: TopicSta
 async def _visible(admin: AIOKafkaAdminClient) -> None:
     """The controller has a new topic at once, the brokers a moment later; whoever starts next should find it."""
     for _ in range(50):
-        if len(await read_topics(admin)) == len(topics.TOPICS):
+        if len(await read_topics(admin)) == len(ALL):
             return
         await asyncio.sleep(0.1)
 
@@ -171,7 +174,7 @@ async def _create(admin: AIOKafkaAdminClient, topic: topics.Topic, partitions: i
 
 async def _mend(admin: AIOKafkaAdminClient, topic: topics.Topic, state: TopicState) -> None:
     """AlterConfigs replaces all of a topic's own values, so those already set are sent along."""
-    config: dict[str, Any] = {**state.overrides, "cleanup.policy": "delete"}
+    config: dict[str, Any] = {**state.overrides, "cleanup.policy": topic.config["cleanup.policy"]}
     if state.max_bytes < topic.least_bytes:
         config["max.message.bytes"] = topic.config["max.message.bytes"]
     for response in await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name, config)]):

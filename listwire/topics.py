@@ -8,6 +8,8 @@ from typing import Final
 WEBHOOKS: Final = "listwire.webhooks"
 COHORT_CHANGES: Final = "listwire.cohort-changes"
 DEAD_LETTERS: Final = "listwire.dead-letters"
+# What an operator wants, for all processes to see: key a connection, value why and since when it is paused. Compacted.
+CONTROL: Final = "listwire.control"
 
 # Headers; every value is UTF-8, times are milliseconds since the epoch in ASCII digits.
 SOURCE: Final = "source"
@@ -45,6 +47,7 @@ class Topic:
     least_bytes: int
     group: str | None = None
     config: dict[str, str] = field(default_factory=dict)
+    partitions: int | None = None  # None: as the settings say
 
 
 TOPICS: Final = (
@@ -61,5 +64,9 @@ TOPICS: Final = (
         {"cleanup.policy": "delete", "retention.ms": str(14 * DAY_MS), "max.message.bytes": str(10 * MIB)},
     ),
 )  # fmt: skip
+# Made by `topics ensure` beside the three, and needed by nobody: without it everything works but `pause` and `resume`.
+CONTROL_TOPIC: Final = Topic(
+    CONTROL, -1, 16 * 1024, None, {"cleanup.policy": "compact", "max.message.bytes": str(MIB)}, partitions=1
+)
 BY_NAME: Final = {topic.name: topic for topic in TOPICS}
 GROUPS: Final = {topic.group: topic.name for topic in TOPICS if topic.group}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import faust
@@ -12,11 +12,14 @@ import mode
 from yarl import URL
 
 from listwire.clock import Clock
+from listwire.control import Pauses
 from listwire.kafka import servers, tls
 from listwire.settings.models import Kafka
+from stream.connections import Connection
 from stream.dead_letters import DeadLetters
 from stream.fail_stop import FailStop
 from stream.lanes import Deliver, Lanes
+from stream.pauses import PauseWatch
 from stream.progress import Progress
 from stream.transport import RunTransport
 from stream.watchdog import Watchdog
@@ -32,11 +35,12 @@ class App(faust.App):
     letters: DeadLetters
     close_vendors: Callable[[], Any]
     watchdog: Watchdog
+    pauses: PauseWatch
 
     def on_init_dependencies(self) -> list[Any]:
         # First, so that it runs before the consumer has joined anything.
         self.watchdog = Watchdog(self, loop=self.loop, beacon=self.beacon)
-        return [self.watchdog, *super().on_init_dependencies()]
+        return [self.watchdog, self.pauses, *super().on_init_dependencies()]
 
     def _create_directories(self) -> None:
         """None: there are no tables, and a container's file system may be read-only."""
@@ -67,6 +71,7 @@ class Agent:
     letters: DeadLetters
     close_vendors: Callable[[], Any]
     grace: float = 12.0
+    connections: Mapping[str, Connection] = field(default_factory=dict)
 
 
 def make_app(agent: Agent, kafka: Kafka, clock: Clock, progress: Progress, loop: asyncio.AbstractEventLoop) -> App:
@@ -104,6 +109,7 @@ def make_app(agent: Agent, kafka: Kafka, clock: Clock, progress: Progress, loop:
     app.fail = FailStop(app)
     app.letters = agent.letters
     app.close_vendors = agent.close_vendors
+    app.pauses = PauseWatch(Pauses(kafka), agent.connections, loop=loop)
     app.lanes = Lanes(agent.worker, agent.deliver, app.fail, limit=agent.limit, grace=agent.grace, moved=progress.moved)
     topic = app.topic(agent.topic, key_serializer="raw", value_serializer="records")
     app.agent(topic, name=f"{agent.group}.lanes")(into_lanes(app))

@@ -26,10 +26,9 @@ class Connection:
         self.clock = clock
         self.limits = limits
         self.refused_since: float | None = None
-        self.parked = False
+        self.refused_for_good = False
+        self.paused: str | None = None
         self.detail = ""
-        self.passes = 0
-        self.witness: bytes | None = None
         self._next_probe = 0.0
         self._status = Status.WAITING
         self._show(Status.WAITING)
@@ -38,16 +37,38 @@ class Connection:
     def status(self) -> Status:
         return self._status
 
+    @property
+    def parked(self) -> bool:
+        """Its records go to dead letters at once, so that no other connection waits for it."""
+        return self.refused_for_good or self.paused is not None
+
+    def pause(self, detail: str | None) -> None:
+        """By an operator, with the reason; None ends it."""
+        if detail == self.paused:
+            return
+        self.paused = detail
+        if detail is not None:
+            self._show(Status.PAUSED)
+            log.warning(
+                "paused: its records go to dead letters until `listwire resume`", connection=self.name, detail=detail
+            )
+        else:
+            self._show(Status.REFUSED if self.refused_since is not None else Status.WAITING)
+            log.info("resumed", connection=self.name)
+
+    @property
+    def parked_because(self) -> str:
+        return self.paused if self.paused is not None else self.detail
+
     def passed(self) -> None:
         """The vendor took a request of this connection."""
-        self.passes += 1
         if self.refused_since is not None:
             log.info("accepted again", connection=self.name)
-        self.refused_since, self.parked, self.detail = None, False, ""
+        self.refused_since, self.refused_for_good, self.detail = None, False, ""
         self._show(Status.CONNECTED)
 
     def retrying(self, fault: VendorUnavailable) -> None:
-        if not self.parked:
+        if not self.refused_for_good:
             self.detail = str(fault)
             self._show(Status.RETRYING)
 
@@ -64,8 +85,8 @@ class Connection:
                 seconds=self.limits.park_after,
             )
         self._show(Status.REFUSED)
-        if not self.parked and now - self.refused_since >= self.limits.park_after:
-            self.parked = True
+        if not self.refused_for_good and now - self.refused_since >= self.limits.park_after:
+            self.refused_for_good = True
             self._next_probe = now + self.limits.probe_every
             log.error(
                 "parked: its records go to dead letters until it is accepted again",
@@ -81,12 +102,14 @@ class Connection:
     def take_probe(self) -> bool:
         """Whether this delivery is the one that asks, with a real record, if a parked connection is accepted again."""
         now = self.clock.monotonic()
-        if now < self._next_probe:
+        if self.paused is not None or now < self._next_probe:
             return False
         self._next_probe = now + self.limits.probe_every
         return True
 
     def _show(self, status: Status) -> None:
+        if self.paused is not None:
+            status = Status.PAUSED
         self._status = status
         metrics.CONNECTION_STATUS(connection=self.name).set(int(status))
 

@@ -43,9 +43,9 @@ class Attempts:
         """The call's result. Raises `Closing`, or `Parked` where a refusal of the connection has lasted too long."""
         wait = FIRST_WAIT
         while True:
-            self._go_on()
+            self.go_on()
             if connection is not None and connection.parked:
-                raise Parked(connection.detail)
+                raise Parked(connection.parked_because)
             try:
                 result = await call()
             except VendorUnavailable as fault:
@@ -65,7 +65,7 @@ class Attempts:
                     raise
                 connection.refused(fault)
                 if connection.parked:
-                    raise Parked(connection.detail) from None
+                    raise Parked(connection.parked_because) from None
                 wait = min(wait, connection.seconds_until_parked())
             else:
                 self.moved()
@@ -75,14 +75,15 @@ class Attempts:
 
     async def pause(self, seconds: float) -> None:
         """Waits; raises `Closing` as soon as the lane closes."""
-        self._go_on()
+        self.go_on()
         # In steps, so that a long wait still counts as moving.
         end = self.clock.monotonic() + seconds
         while (left := end - self.clock.monotonic()) > 0:
             await self.clock.wait(self.closing, min(left, 5.0))
-            self._go_on()
+            self.go_on()
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
+        """Counts as moving; raises `Closing` when the lane closes. Stands before every request."""
         if self.closing.is_set():
             raise Closing
         self.moved()

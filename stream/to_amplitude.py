@@ -7,6 +7,7 @@ halved goes left half first, and the right one only when the left has settled.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 from listwire import logs
@@ -22,7 +23,8 @@ from vendors.amplitude import Accepted, Answer, Doubted, Invalid, Rejected, Thro
 
 log = logs.get("stream.to_amplitude")
 
-ACCEPTED = Accepted()
+# Amplitude forgets an `insert_id` after 7 days; what was accepted longer ago would count again.
+WITNESS_FOR = 6 * 86_400.0
 
 
 class Sender(Protocol):
@@ -50,6 +52,8 @@ class AmplitudeCourier:
         self.max_bytes = max_bytes
         self.throttle_wait = throttle_wait
         self.parallel = parallel
+        # An event that was accepted, and when: what a doubted request is held against.
+        self._witness: tuple[bytes, float] | None = None
 
     async def deliver(self, items: Sequence[Event], settlement: Settlement) -> None:
         if self.connection.parked:
@@ -80,7 +84,7 @@ class AmplitudeCourier:
                     self.connection.passed()
                     await self._shard(first, settlement)  # a repeated insert_id counts once
                     return rest
-        await self._park(items, self.connection.detail, settlement)
+        await self._park(items, self.connection.parked_because, settlement)
         return ()
 
     async def _shard(self, events: Sequence[Event], settlement: Settlement) -> None:
@@ -97,7 +101,8 @@ class AmplitudeCourier:
     async def _settle(self, events: Sequence[Event], settlement: Settlement) -> None:
         """Returns when each has settled. Raises `Parked` (some may have settled), or `Closing`."""
         while events:
-            answer = await settlement.attempts.until_it_passes(lambda batch=events: self._ask(batch), self.connection)  # type: ignore[misc]
+            ask = partial(self._ask, events, settlement)
+            answer = await settlement.attempts.until_it_passes(ask, self.connection)
             match answer:
                 case Accepted():
                     self._delivered(events, settlement)
@@ -121,36 +126,43 @@ class AmplitudeCourier:
                 case Throttled():
                     events = await self._wait(events, answer, settlement)
 
-    async def _ask(self, events: Sequence[Event]) -> Answer:
+    async def _ask(self, events: Sequence[Event], settlement: Settlement) -> Answer:
         """One request. A 403 is the connection's refusal unless something else of it passes right now."""
         answer = await self.client.send([event.body for event in events])
         if isinstance(answer, Accepted):
             self.connection.passed()
-            self.connection.witness = events[0].body
+            self._witness = events[0].body, self.clock.monotonic()
         elif isinstance(answer, Doubted):
-            if not await self._others_pass(events):
+            if not await self._others_pass(events, settlement):
                 raise VendorRefused("amplitude", 403, answer.detail)
+            self.connection.passed()
         elif self.connection.refused_since is not None:
             self.connection.passed()  # it reads our events again, whatever it says of them
         return answer
 
-    async def _others_pass(self, events: Sequence[Event]) -> bool:
+    async def _others_pass(self, events: Sequence[Event], settlement: Settlement) -> bool:
         """Asks with what passed before (its `insert_id` is known there, so it counts once); else with the first events of two
         contacts, each alone. First of their contact, so they overtake nothing.
         """
-        if self.connection.witness is not None:
-            asked = [self.connection.witness]
+        witness = self._witness
+        if witness is not None and self.clock.monotonic() - witness[1] >= WITNESS_FOR:
+            witness = None
+        asked: list[bytes] = []
+        if witness is not None:
+            asked = [witness[0]]
         elif len(events) > 1:
             firsts: dict[bytes, bytes] = {}
             for event in events:
                 firsts.setdefault(event.contact, event.body)
             asked = list(firsts.values())[:2]
-        else:
-            return False
         for body in asked:
-            if not isinstance(await self.client.send([body]), Doubted):
-                self.connection.witness = body
-                return True
+            settlement.attempts.go_on()
+            answer = await self.client.send([body])
+            if isinstance(answer, Doubted):
+                continue
+            if isinstance(answer, Accepted) and witness is None:
+                self._witness = body, self.clock.monotonic()
+            return True
         return False
 
     async def _halve(self, events: Sequence[Event], reason: Reason, detail: str, settlement: Settlement) -> None:

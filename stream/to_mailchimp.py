@@ -68,7 +68,7 @@ class MailchimpCourier:
         words = await self._coalesce(items, settlement)
         try:
             if self.connection.parked and not await self._probe(words):
-                raise Parked(self.connection.detail)
+                raise Parked(self.connection.parked_because)
             await together([self._apply(each, settlement) for each in words])
         except Parked as parked:
             await self._bury(

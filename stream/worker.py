@@ -40,6 +40,7 @@ def run(
     progress = Progress(name, clock)
     agent = make_agent(settings, clock, progress)
     app = make_app(agent, settings.kafka, clock, progress, loop)
+    loop.run_until_complete(app.pauses.look())  # before anything of a paused connection is delivered
     status = StatusServer(host, port, default_port, lambda: _healthy(app), lambda: _ready(app))
     loop.run_until_complete(status.start())
     try:

@@ -14,7 +14,7 @@ import click
 from listwire import __version__
 from listwire.errors import ListwireError
 
-# name → (module below listwire.cli, help line); in the order that `listwire --help` shows.
+# name → (module below listwire.cli, help line); the module's `command`, or what stands behind a colon; in the order that `listwire --help` shows.
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Write a commented settings file with strong secrets."),
     "up": ("up", "Everything on one machine, on your settings."),
@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lag": ("lag", "How far the workers are behind, in records and seconds."),
     "exporter": ("exporter", "Lag and dead letters for Prometheus, alive when the workers are not."),
     "dead-letters": ("dead_letters", "Look at what failed for good, and replay it."),
+    "pause": ("pause:pause", "Hold one source or cohort sync without holding up the others."),
+    "resume": ("pause:resume", "End a pause, and replay what was parked meanwhile."),
     "sandbox": ("sandbox", "A Kafka or a vendor's stand-in of your own."),
 }
 
@@ -37,7 +39,8 @@ class Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"listwire.cli.{COMMANDS[cmd_name][0]}").command
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"listwire.cli.{module}"), attribute or "command")
         _accept_config(command)
         return command
 

@@ -39,10 +39,10 @@ def replay_them(*, selection: Selection, yes: bool, dry_run: bool, force: bool, 
         )
     settings = context.settings()
     context.quiet(settings)
-    context.run(_replay(settings, selection, ask=not yes, dry_run=dry_run, force=force, as_json=as_json))
+    context.run(replay_selection(settings, selection, ask=not yes, dry_run=dry_run, force=force, as_json=as_json))
 
 
-async def _replay(
+async def replay_selection(
     settings: Settings, selection: Selection, *, ask: bool, dry_run: bool, force: bool, as_json: bool
 ) -> None:
     async with opened(settings) as box:

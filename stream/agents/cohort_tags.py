@@ -99,6 +99,7 @@ def make_agent(settings: Settings, clock: Clock, progress: Progress) -> Agent:
         limit=LIMIT,
         letters=letters,
         close_vendors=close,
+        connections={name: courier.connection for name, courier in by_connection.items()},
     )
 
 

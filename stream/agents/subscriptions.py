@@ -106,4 +106,5 @@ def make_agent(settings: Settings, clock: Clock, progress: Progress) -> Agent:
         letters=letters,
         close_vendors=close,
         grace=limits.http_timeout + 4.0,
+        connections={name: courier.connection for name, courier in couriers.items()},
     )
