@@ -24,7 +24,7 @@ from listwire.kafka_admin import admin_client
 from listwire.letter_box import LetterBox
 from listwire.letter_index import Entry, Index
 from listwire.masking import mask, mentions, readable
-from listwire.replay import mark, transactions
+from listwire.replay import mark, transactions, visible
 from listwire.settings.models import Kafka
 
 
@@ -94,6 +94,7 @@ async def forget(kafka: Kafka, box: LetterBox, entries: Iterable[Entry], address
     """Returns how many letters were marked done. Raises KafkaError; what was finished stays done."""
     wanted = list(entries)
     marked = 0
+    written: list[Any] = []
     async with transactions(kafka) as producer:
         index = await box.refresh()
         async for pairs in box.letters(index.open[entry.id] for entry in wanted if entry.id in index.open):
@@ -104,8 +105,9 @@ async def forget(kafka: Kafka, box: LetterBox, entries: Iterable[Entry], address
                     # After the mark: a letter that lost nothing but its detail has the same identity, and must stay open.
                     if letter is not None:
                         acks += await _without(producer, entry, letter, address)
-                await asyncio.gather(*acks)
+                written = await asyncio.gather(*acks)
             marked += len(pairs)
+    await visible(box.reader, written)
     return marked
 
 

@@ -7,6 +7,8 @@ So no letter goes back twice, whoever is killed when. Transactions are small: un
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from listwire import topics
 from listwire.dead_letters import Letter
 from listwire.errors import KafkaError
 from listwire.kafka import durable_producer
+from listwire.kafka_reader import Reader
 from listwire.letter_box import LetterBox
 from listwire.letter_index import Entry
 from listwire.replay_plan import in_order
@@ -28,6 +31,7 @@ TRANSACTIONAL_ID = "listwire-replay"
 # A replay that was killed holds up the workers for as long.
 TRANSACTION_MS = 10_000
 START_WITHIN = 30.0
+VISIBLE_WITHIN = 5.0
 
 
 @dataclass
@@ -82,6 +86,7 @@ async def replay(
     """Replays the entries that are still open, oldest first. `progress` is told how many more are settled."""
     wanted = list(entries)
     outcome = Outcome()
+    written: list[Any] = []
     async with transactions(kafka) as producer:
         index = await box.refresh()
         still = [index.open[entry.id] for entry in wanted if entry.id in index.open]
@@ -95,11 +100,29 @@ async def replay(
                 for entry, letter in found:
                     acks.append(await _again(producer, letter, partitions, force=force))
                     acks += [await mark(producer, entry.id, partition) for partition in {p for p, _ in entry.places}]
-                await asyncio.gather(*acks)
+                written = await asyncio.gather(*acks)
             outcome.replayed += len(found)
             outcome.gone += len(pairs) - len(found)
             progress(len(pairs))
+    await visible(box.reader, written)
     return outcome
+
+
+async def visible(reader: Reader, written: Iterable[Any]) -> None:
+    """Waits until committed reads see these records (RecordMetadata): Kafka answers a commit before it has told every
+    partition. Somebody else's open transaction may hold up the sight of ours; then it is not waited for.
+    """
+    ends: dict[str, dict[int, int]] = defaultdict(dict)
+    for each in written:
+        ends[each.topic][each.partition] = max(each.offset, ends[each.topic].get(each.partition, -1))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(VISIBLE_WITHIN):
+            for topic, offsets in ends.items():
+                # Kafka tells nobody when it is done with a transaction; it can only be asked.
+                while any(  # noqa: ASYNC110
+                    b.end <= offsets[p] for p, b in (await reader.bounds(topic, list(offsets))).items()
+                ):
+                    await asyncio.sleep(0.02)
 
 
 async def _again(producer: Any, letter: Letter, partitions: dict[str, set[int]], *, force: bool) -> Any:
