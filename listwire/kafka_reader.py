@@ -95,6 +95,16 @@ class Reader:
             raise unreachable(self.kafka, fault) from fault
         return {tp.partition: Bounds(begins[tp], max(begins[tp], ends[tp])) for tp in wanted}
 
+    async def since(self, topic: str, milliseconds: int) -> dict[int, int]:
+        """For each partition the first offset whose record is not older than that; its end where all are."""
+        bounds = await self.bounds(topic)
+        wanted = {TopicPartition(topic, partition): milliseconds for partition in bounds}
+        try:
+            found = await self._consumer.offsets_for_times(wanted)
+        except (ClientError, OSError) as fault:
+            raise unreachable(self.kafka, fault) from fault
+        return {tp.partition: bounds[tp.partition].end if at is None else at.offset for tp, at in found.items()}
+
     async def take(self, topic: str, partition: int, start: int, end: int) -> tuple[list[Record], int]:
         """One fetch's records with start <= offset < end, and the position after it.
 
