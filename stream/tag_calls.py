@@ -1,4 +1,4 @@
-"""Segment calls: find or create a tag, add and remove members 500 at a time, and read what Mailchimp said of each address.
+"""Segment calls: add and remove a tag's members 500 at a time, and read what Mailchimp said of each address.
 
 Mailchimp's tags are static segments. At most 500 members to add and 500 to remove a call (Marketing API, "batch add or remove
 segment members"); 200 with `errors[]` is normal; addresses neither confirmed nor in `errors[]` are *unconfirmed*: already so, or
@@ -8,36 +8,20 @@ silently ignored as non-members.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum, auto
+from typing import Any, TypeVar
 
-from listwire.errors import VendorRefused, VendorRejected, VendorUnavailable
+from listwire.errors import VendorRejected, VendorUnavailable
 from stream.delivery import together
-from vendors.mailchimp import (
-    SEGMENT_CALL_LIMIT,
-    Mailchimp,
-    Member,
-    SegmentAnswer,
-    not_found,
-    segment_gone,
-    tag_exists,
-    tag_key,
-)
+from stream.tag_ids import Tag, TagIds, TagRefused
+from vendors.mailchimp import SEGMENT_CALL_LIMIT, Mailchimp, Member, SegmentAnswer, segment_gone, tag_key
 
+T = TypeVar("T")
+Addresses = Sequence[str]
 # The retry loop with the connection already in it.
 Retry = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
-
-
-@dataclass(frozen=True)
-class Tag:
-    audience: str
-    name: str
-
-    @property
-    def key(self) -> str:
-        """Mailchimp compares names without case, and may change it."""
-        return tag_key(self.name)
 
 
 @dataclass
@@ -52,198 +36,168 @@ class Verdict:
     unconfirmed: int = 0
 
 
+Settle = Callable[[Verdict], Awaitable[None]]
+
+
+class Instead(Enum):
+    """What came of a call that has no answer of its own."""
+
+    HALVES = auto()
+    NO_TAG = auto()
+
+
 class TagCalls:
-    """Of one account; `client` keeps to its number of connections. Segment ids are remembered until Mailchimp says they are gone."""
+    """Of one account; `client` keeps to its number of connections."""
 
-    def __init__(self, client: Mailchimp) -> None:
+    def __init__(self, client: Mailchimp, ids: TagIds) -> None:
         self.client = client
-        self._ids: dict[tuple[str, str], int] = {}
-        self._finding: dict[tuple[str, str], asyncio.Lock] = {}
+        self.ids = ids
 
-    async def apply(
-        self,
-        tag: Tag,
-        add: Sequence[str],
-        remove: Sequence[str],
-        retry: Retry,
-        settle: Callable[[Verdict], Awaitable[None]],
-    ) -> None:
+    def until(self, closing: asyncio.Event) -> TagCalls:
+        """The same, for a delivery that may have to stop: calls that still wait for a place then raise `Withdrawn`."""
+        return TagCalls(self.client.until(closing), self.ids)
+
+    async def apply(self, tag: Tag, add: Addresses, remove: Addresses, retry: Retry, settle: Settle) -> None:
         """Returns when every address was handed to `settle` once. Raises what `retry` raises."""
+        work = _Work(self.client, self.ids, tag, retry, settle)
         try:
-            segment = await retry(lambda: self._find_or_create(tag)) if add else await retry(lambda: self.find(tag))
+            segment = await retry(lambda: work.segment(create=bool(add)))
+        except TagRefused as fault:
+            await work.refuse(add, remove, fault.detail)
+            return
+        if segment is None:
+            await work.nobody_carries_it(remove)
+            return
+        size = SEGMENT_CALL_LIMIT
+        parts = [(add[at : at + size], remove[at : at + size]) for at in range(0, max(len(add), len(remove)), size)]
+        await side_by_side(parts, self.client.limit.highest, lambda part: work.call(*part))
+
+    async def probe(self, tag: Tag, address: str, *, entered: bool) -> None:
+        """One real word, tried once: returns when Mailchimp has dealt with it, whatever it says of this address. A look at the
+        tag would not do: a key may be allowed to read and not to write.
+        """
+        add, remove = ([address], []) if entered else ([], [address])
+        try:
+            segment = await self.ids.find(self.client, tag, create=entered)
+            if segment is not None:
+                await self.client.update_segment_members(tag.audience, segment, add, remove)
+        except TagRefused:
+            return
         except VendorRejected as fault:
-            words = f"Mailchimp refuses the tag {tag.name!r}: {fault.detail}"
-            await settle(Verdict(rejected=[(address, words) for address in (*add, *remove)]))
-            return
-        if segment is None:  # only removals, and no such tag: nobody carries it
-            await settle(Verdict(settled=list(remove), unconfirmed=len(remove)))
-            return
-        calls = max(-(-len(add) // SEGMENT_CALL_LIMIT), -(-len(remove) // SEGMENT_CALL_LIMIT))
-        parts = [
-            (
-                add[i * SEGMENT_CALL_LIMIT : (i + 1) * SEGMENT_CALL_LIMIT],
-                remove[i * SEGMENT_CALL_LIMIT : (i + 1) * SEGMENT_CALL_LIMIT],
-            )
-            for i in range(calls)
-        ]
-        await together([self._call(tag, its_add, its_remove, retry, settle) for its_add, its_remove in parts])
+            if segment_gone(fault):
+                self.ids.gone(tag, fault)
+                await self.ids.find(self.client, tag, create=False)  # the tag, or the audience?
 
-    async def find(self, tag: Tag) -> int | None:
-        """The tag's segment id, remembered or asked for."""
-        known = self._ids.get((tag.audience, tag.key))
-        if known is not None:
-            return known
+
+class _Work:
+    """The calls for one tag of one delivery."""
+
+    def __init__(self, client: Mailchimp, ids: TagIds, tag: Tag, retry: Retry, settle: Settle) -> None:
+        self.client = client
+        self.ids = ids
+        self.tag = tag
+        self.retry = retry
+        self.settle = settle
+
+    async def segment(self, *, create: bool) -> int | None:
+        return await self.ids.find(self.client, self.tag, create=create)
+
+    async def refuse(self, add: Addresses, remove: Addresses, words: str) -> None:
+        await self.settle(Verdict(rejected=[(address, words) for address in (*add, *remove)]))
+
+    async def nobody_carries_it(self, remove: Addresses) -> None:
+        """Only removals, and no such tag."""
+        await self.settle(Verdict(settled=list(remove), unconfirmed=len(remove)))
+
+    async def call(self, add: Addresses, remove: Addresses) -> None:
+        answer: SegmentAnswer | Instead
         try:
-            # Prefix match on Mailchimp's side; the exact name, without case, is ours to find.
-            found = next(
-                (
-                    each.id
-                    for each in await self.client.tag_search(tag.audience, tag.name.strip())
-                    if tag_key(each.name) == tag.key
-                ),
-                None,
-            )
-        except VendorRejected as fault:
-            raise _of_the_audience(fault) from None
-        if found is not None:
-            self._ids[tag.audience, tag.key] = found
-        return found
-
-    async def _find_or_create(self, tag: Tag) -> int:
-        lock = self._finding.setdefault((tag.audience, tag.key), asyncio.Lock())
-        async with lock:
-            found = await self.find(tag)
-            if found is not None:
-                return found
-            try:
-                made: int = (await self.client.create_segment(tag.audience, tag.name)).id
-            except VendorRejected as fault:
-                if not tag_exists(fault):
-                    if not_found(fault):
-                        raise _of_the_audience(fault) from None
-                    raise
-                # Somebody else was faster, or the search does not show it yet: look everywhere.
-                made = await self._look_everywhere(tag, fault)
-            self._ids[tag.audience, tag.key] = made
-            return made
-
-    async def _look_everywhere(self, tag: Tag, fault: VendorRejected) -> int:
-        async for segment in self.client.static_segments(tag.audience):
-            if tag_key(segment.name) == tag.key:
-                return int(segment.id)
-        raise VendorUnavailable(
-            "mailchimp",
-            fault.status,
-            f"{fault.detail} But it is not listed.",
-            cause="tag_race",
-            may_have_happened=False,
-        )
-
-    def forget(self, tag: Tag) -> None:
-        self._ids.pop((tag.audience, tag.key), None)
-
-    async def _call(
-        self,
-        tag: Tag,
-        add: Sequence[str],
-        remove: Sequence[str],
-        retry: Retry,
-        settle: Callable[[Verdict], Awaitable[None]],
-    ) -> None:
-        if not add and not remove:
+            answer = await self.retry(lambda: self._attempt(add, remove))
+        except TagRefused as fault:
+            await self.refuse(add, remove, fault.detail)
             return
-        halve = False
-
-        async def attempt() -> SegmentAnswer | None:
-            nonlocal halve
-            segment = await self._find_or_create(tag) if add else await self.find(tag)
-            if segment is None:
-                return None
-            try:
-                return await self.client.update_segment_members(tag.audience, segment, add, remove)
-            except VendorUnavailable as fault:
-                # It may have happened: again, in halves, which Mailchimp finishes sooner.
-                if fault.cause == "timeout" and len(add) + len(remove) > 1:
-                    halve = True
-                    return None
-                raise
-            except VendorRejected as fault:
-                if segment_gone(fault):
-                    self.forget(tag)  # deleted by hand: the next attempt makes it again
-                    raise VendorUnavailable(
-                        "mailchimp", fault.status, fault.detail, cause="tag_gone", may_have_happened=False
-                    ) from None
-                raise
-
-        try:
-            answer = await retry(attempt)
         except VendorRejected as fault:
             if len(add) + len(remove) == 1:
-                await settle(Verdict(rejected=[((*add, *remove)[0], fault.detail)]))
+                await self.refuse(add, remove, fault.detail)
                 return
-            halve = True
-            answer = None
-        if halve:
-            await self._halves(tag, add, remove, retry, settle)
-        elif answer is None:
-            await settle(Verdict(settled=list(remove), unconfirmed=len(remove)))
-        else:
-            await settle(await self._read(tag, add, remove, answer, retry))
+            answer = Instead.HALVES  # until the culprit is alone
+        match answer:
+            case Instead.HALVES:
+                for its_add, its_remove in halves(add, remove):
+                    await self.call(its_add, its_remove)
+            case Instead.NO_TAG:
+                await self.nobody_carries_it(remove)
+            case SegmentAnswer():
+                await self.settle(await self._read(add, remove, answer))
 
-    async def _halves(
-        self,
-        tag: Tag,
-        add: Sequence[str],
-        remove: Sequence[str],
-        retry: Retry,
-        settle: Callable[[Verdict], Awaitable[None]],
-    ) -> None:
-        if len(add) + len(remove) == 2 and add and remove:
-            pairs: list[tuple[Sequence[str], Sequence[str]]] = [(add, ()), ((), remove)]
-        else:
-            a, r = (len(add) + 1) // 2, len(remove) // 2
-            pairs = [(add[:a], remove[:r]), (add[a:], remove[r:])]
-        for its_add, its_remove in pairs:
-            await self._call(tag, its_add, its_remove, retry, settle)
+    async def _attempt(self, add: Addresses, remove: Addresses) -> SegmentAnswer | Instead:
+        segment = await self.segment(create=bool(add))
+        if segment is None:
+            return Instead.NO_TAG
+        try:
+            answer = await self.client.update_segment_members(self.tag.audience, segment, add, remove)
+        except VendorUnavailable as fault:
+            # It may have happened: again, in halves, which Mailchimp finishes sooner.
+            if fault.cause == "timeout" and len(add) + len(remove) > 1:
+                return Instead.HALVES
+            raise
+        except VendorRejected as fault:
+            if segment_gone(fault):
+                raise self.ids.gone(self.tag, fault) from None
+            raise
+        self.ids.fine(self.tag)
+        return answer
 
-    async def _read(
-        self, tag: Tag, add: Sequence[str], remove: Sequence[str], answer: SegmentAnswer, retry: Retry
-    ) -> Verdict:
+    async def _read(self, add: Addresses, remove: Addresses, answer: SegmentAnswer) -> Verdict:
         verdict = Verdict(added=len(answer.added), removed=len(answer.removed))
         faults = answer.failed
+        doubtful: list[tuple[str, str, bool]] = []
         for addresses, confirmed, entering in ((add, answer.added, True), (remove, answer.removed, False)):
             for address in addresses:
-                words = faults.get(address)
-                if words is None:
-                    verdict.settled.append(address)
-                    if address not in confirmed:
-                        verdict.unconfirmed += 1
-                else:
-                    await self._look_up(tag, address, words, entering, verdict, retry)
+                if (words := faults.get(address)) is not None:
+                    doubtful.append((address, words, entering))
+                    continue
+                verdict.settled.append(address)
+                verdict.unconfirmed += address not in confirmed
+        await side_by_side(doubtful, self.client.limit.highest, lambda each: self._look_up(*each, verdict))
         return verdict
 
-    async def _look_up(
-        self, tag: Tag, address: str, words: str, entering: bool, verdict: Verdict, retry: Retry
-    ) -> None:
+    async def _look_up(self, address: str, words: str, entering: bool, verdict: Verdict) -> None:
         """An address named in `errors[]`: no member is missing; a member that is as it should be is fine; else Mailchimp refuses it."""
-        member = await retry(lambda: self._member(tag.audience, address))
+        try:
+            member: Member | None = await self.retry(lambda: self.client.member(self.tag.audience, address))
+        except VendorRejected as fault:
+            verdict.rejected.append((address, f"{words} ({fault.detail})"))
+            return
         if member is None or not member.in_audience:
             verdict.missing.append(address)
-        elif any(tag_key(each.name) == tag.key for each in member.tags) == entering:
+        elif self._carries(member) is entering:
             verdict.settled.append(address)
             verdict.unconfirmed += 1
         else:
             verdict.rejected.append((address, words))
 
-    async def _member(self, audience: str, address: str) -> Member | None:
-        try:
-            return await self.client.member(audience, address)
-        except VendorRejected as fault:
-            raise VendorUnavailable(
-                "mailchimp", fault.status, fault.detail, cause="member", may_have_happened=False
-            ) from None
+    def _carries(self, member: Member) -> bool | None:
+        """None where it cannot be told: Mailchimp shows at most 50 tags of a member."""
+        if any(tag_key(each.name) == self.tag.key for each in member.tags):
+            return True
+        return None if member.tags_count > len(member.tags) else False
 
 
-def _of_the_audience(fault: VendorRejected) -> VendorRefused:
-    """The audience itself cannot be used: nothing of this connection passes."""
-    return VendorRefused(fault.vendor, fault.status, fault.detail)
+def halves(add: Addresses, remove: Addresses) -> list[tuple[Addresses, Addresses]]:
+    """Two smaller calls, neither of them empty."""
+    if len(add) == 1 and len(remove) == 1:
+        return [(add, ()), ((), remove)]
+    some, others = (len(add) + 1) // 2, len(remove) // 2
+    return [(add[:some], remove[:others]), (add[some:], remove[others:])]
+
+
+async def side_by_side(items: Sequence[T], hands: int, do: Callable[[T], Awaitable[None]]) -> None:
+    """Does all of them, `hands` at a time. More would only wait in the account's line, in front of other partitions' calls."""
+    waiting: Iterable[T] = iter(items)
+
+    async def hand() -> None:
+        for item in waiting:
+            await do(item)
+
+    await together([hand() for _ in range(min(hands, len(items)))])

@@ -17,10 +17,11 @@ from stream.app import Agent
 from stream.codecs.cohort_change import NAME_LIMIT, decode
 from stream.cohort_history import PartitionReader, header
 from stream.connections import Connection
-from stream.dead_letters import Dead, DeadLetters, rejected
+from stream.dead_letters import Dead, DeadLetters
 from stream.delivery import Delivery, Sorted
 from stream.progress import Progress
 from stream.tag_calls import TagCalls
+from stream.tag_ids import TagIds
 from stream.to_mailchimp import Change, MailchimpCourier
 from stream.worker import letters_producer
 from vendors.mailchimp import ConnectionLimit, Mailchimp
@@ -41,22 +42,19 @@ class SortChanges:
             change = decode(record.value)
             connection = f"cohort_syncs.{name}" if name is not None else NO_SYNC
             if name is not None and name not in self.couriers:
-                self._bury(
-                    record,
-                    connection,
-                    Rejection(Reason.UNKNOWN_CONNECTION, f"no cohort sync {name[:100]!r} in the settings"),
-                    into,
-                )
+                words = f"no cohort sync {name[:100]!r} in the settings"
+                amount = 1 if isinstance(change, Rejection) else len(change)
+                self._bury(record, connection, Rejection(Reason.UNKNOWN_CONNECTION, words), amount, into)
             elif isinstance(change, Rejection):
-                self._bury(record, connection, change, into)
+                self._bury(record, connection, change, 1, into)
             else:
                 names = [name] if name is not None else list(self.couriers)
                 matching = [each for each in names if self.couriers[each].matches(change.cohort_name)]
                 for each in matching:
                     self._route(record, f"cohort_syncs.{each}", Change(record, change), into)
                 if not matching:
-                    into.received[connection] += len(change.users)
-                    into.filtered[connection, "no_match"] += len(change.users)
+                    into.received[connection] += len(change)
+                    into.filtered[connection, "no_match"] += len(change)
 
     def _route(self, record: Any, connection: str, change: Change, into: Sorted[Change]) -> None:
         amount = len(change.open)
@@ -69,10 +67,10 @@ class SortChanges:
         elif amount:
             into.work.setdefault(connection, []).append(change)
 
-    def _bury(self, record: Any, connection: str, rejection: Rejection, into: Sorted[Change]) -> None:
+    def _bury(self, record: Any, connection: str, rejection: Rejection, amount: int, into: Sorted[Change]) -> None:
         counted = connection if connection.removeprefix("cohort_syncs.") in self.couriers else NO_SYNC
-        into.received[counted] += 1
-        into.dead.append(rejected(record, connection, rejection.reason, rejection.detail, counted_as=counted))
+        into.received[counted] += amount
+        into.dead.append(Dead(record, connection, rejection, amount=amount, counted_as=counted))
 
 
 def make_agent(settings: Settings, clock: Clock, progress: Progress) -> Agent:
@@ -81,7 +79,7 @@ def make_agent(settings: Settings, clock: Clock, progress: Progress) -> Agent:
     read_later = PartitionReader(settings.kafka)
     for name, sync in settings.cohort_syncs.items():
         if sync.mailchimp not in calls:
-            calls[sync.mailchimp] = TagCalls(_client(settings, sync.mailchimp))
+            calls[sync.mailchimp] = TagCalls(_client(settings, sync.mailchimp), TagIds(clock))
         connection = Connection(f"cohort_syncs.{name}", "mailchimp", clock, settings.delivery)
         couriers[name] = MailchimpCourier(name, sync, connection, calls[sync.mailchimp], read_later)
     letters = DeadLetters(lambda: letters_producer(settings), clock, redaction.for_settings(settings))
@@ -99,6 +97,7 @@ def make_agent(settings: Settings, clock: Clock, progress: Progress) -> Agent:
         limit=LIMIT,
         letters=letters,
         close_vendors=close,
+        grace=max(settings.mailchimp[account].http_timeout for account in calls) + 4.0,
         connections={name: courier.connection for name, courier in by_connection.items()},
     )
 

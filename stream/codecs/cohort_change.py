@@ -2,6 +2,8 @@
 
 Pure; returns a `CohortChange` or a `Rejection`, never raises whatever the bytes. Keys it does not know are kept as they are, so
 that a partial dead letter is the publisher's own message with fewer users. The schema is docs/cohort-change.schema.json.
+
+A message may hold 60 000 users: reading one finds where each user stands, some 2 ms a MiB, and builds none of them.
 """
 
 from __future__ import annotations
@@ -27,68 +29,96 @@ class User(msgspec.Struct, frozen=True):
     user_properties: dict[str, Any] | None = None
 
 
-class _Message(msgspec.Struct, frozen=True):
+class CohortChange:
     """Amplitude: `in_cohort` says for all users of the message whether they entered or left. `computed_time` and `message_id`
     may come in any form; order is by offset, so nothing of ours reads them.
     """
 
-    cohort_id: str
-    cohort_name: str
-    in_cohort: bool
-    users: list[msgspec.Raw]
+    __slots__ = ("_raw_users", "_rest", "cohort_id", "cohort_name", "entered", "value")
 
-
-class CohortChange:
-    """`users[i]` is None where the publisher's i-th user is no object."""
-
-    __slots__ = ("cohort_id", "cohort_name", "entered", "users", "value")
-
-    def __init__(self, message: _Message, users: Sequence[User | None], value: bytes) -> None:
-        self.cohort_id = message.cohort_id
-        self.cohort_name = message.cohort_name
-        self.entered = message.in_cohort
-        self.users = users
+    def __init__(
+        self,
+        value: bytes,
+        *,
+        cohort_id: str,
+        cohort_name: str,
+        entered: bool,
+        raw_users: Sequence[msgspec.Raw],
+        rest: Mapping[str, msgspec.Raw],
+    ) -> None:
         self.value = value
+        self.cohort_id = cohort_id
+        self.cohort_name = cohort_name
+        self.entered = entered
+        self._raw_users = raw_users
+        self._rest = rest
+
+    def __len__(self) -> int:
+        return len(self._raw_users)
+
+    def user(self, index: int) -> User | None:
+        """None where the publisher's user at that place is none that the schema allows."""
+        try:
+            return _user.decode(self._raw_users[index])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+            return None
+
+    @property
+    def users(self) -> list[User | None]:
+        """All of them, built at once."""
+        return [self.user(index) for index in range(len(self))]
+
+    def only(self, indices: Collection[int]) -> bytes:
+        """The same message with only these users, in their order, each byte for byte; the message itself where that is all."""
+        chosen = sorted(set(indices))
+        if len(chosen) == len(self):
+            return self.value
+        kept = b"[" + b",".join([self._raw_users[index] for index in chosen]) + b"]"
+        return _encode({**self._rest, "users": msgspec.Raw(kept)})
 
 
-_message = msgspec.json.Decoder(_Message)
 _user = msgspec.json.Decoder(User)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_string = msgspec.json.Decoder(str)
+_boolean = msgspec.json.Decoder(bool)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.encode
-_FIELD = re.compile(r"`\$\.?([^`]*)`")
-_MISSING = re.compile(r"missing required field `([^`]*)`")
+_FIELDS: Final[tuple[tuple[str, Any], ...]] = (
+    ("cohort_id", _string),
+    ("cohort_name", _string),
+    ("in_cohort", _boolean),
+    ("users", _list),
+)
 
 
 def decode(value: bytes | None) -> CohortChange | Rejection:
+    """Of equal keys the last one counts, here as in the ingress."""
     if not value:
         return Rejection(Reason.UNDECODABLE, "the record has no value")
     try:
-        message = _message.decode(value)
+        members = _members.decode(value)
     except msgspec.ValidationError as fault:
-        return _rejection(str(fault))
+        return Rejection(Reason.UNDECODABLE, f"not a JSON object: {str(fault)[:200]}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as fault:
         return Rejection(Reason.UNDECODABLE, f"not JSON: {str(fault)[:200]}")
-    for name in ("cohort_id", "cohort_name"):
-        if not getattr(message, name).strip():
+    found: list[Any] = []
+    for name, decoder in _FIELDS:
+        raw = members.get(name)
+        if raw is None:
+            return Rejection(Reason.MISSING_FIELD, f"{name} is missing")
+        try:
+            found.append(decoder.decode(raw))
+        except msgspec.ValidationError as fault:
+            return Rejection(Reason.INVALID_FIELD, f"{name}: {str(fault)[:200]}")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as fault:
+            return Rejection(Reason.UNDECODABLE, f"not JSON: {name}: {str(fault)[:200]}")
+    cohort_id, cohort_name, entered, raw_users = found
+    for name, text in (("cohort_id", cohort_id), ("cohort_name", cohort_name)):
+        if not text.strip():
             return Rejection(Reason.INVALID_FIELD, f"{name} is empty")
-    return CohortChange(message, [_read_user(raw) for raw in message.users], value)
-
-
-def _read_user(raw: msgspec.Raw) -> User | None:
-    try:
-        return _user.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
-        return None
-
-
-def _rejection(words: str) -> Rejection:
-    if missing := _MISSING.search(words):
-        return Rejection(Reason.MISSING_FIELD, f"{missing[1]} is missing")
-    field = _FIELD.search(words)
-    if field is None or not field[1]:
-        return Rejection(Reason.UNDECODABLE, f"not a JSON object: {words[:200]}")
-    return Rejection(Reason.INVALID_FIELD, f"{field[1]}: {words.split(' - at ', maxsplit=1)[0][:200]}")
+    return CohortChange(
+        value, cohort_id=cohort_id, cohort_name=cohort_name, entered=entered, raw_users=raw_users, rest=members
+    )
 
 
 def address_of(user: User, email_property: str) -> str | None:
@@ -98,14 +128,3 @@ def address_of(user: User, email_property: str) -> str | None:
         return None
     address = value.strip().lower()
     return address if len(address) <= LONGEST_ADDRESS and ADDRESS.match(address) else None
-
-
-def only(value: bytes, indices: Collection[int]) -> bytes:
-    """The same message with only these users, each byte for byte; the message itself where that is all of them."""
-    members: Mapping[str, msgspec.Raw] = _members.decode(value)
-    users = _list.decode(members["users"])
-    if len(indices) == len(users):
-        return value
-    chosen = set(indices)
-    kept = [user for i, user in enumerate(users) if i in chosen]
-    return _encode({**members, "users": kept})
