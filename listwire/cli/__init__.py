@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lag": ("lag", "How far the workers are behind, in records and seconds."),
     "exporter": ("exporter", "Lag and dead letters for Prometheus, alive when the workers are not."),
     "dead-letters": ("dead_letters", "Look at what failed for good, and replay it."),
+    "cohorts": ("cohorts", "Publish cohorts, check a message, see who cannot be tagged."),
     "pause": ("pause:pause", "Hold one source or cohort sync without holding up the others."),
     "resume": ("pause:resume", "End a pause, and replay what was parked meanwhile."),
     "sandbox": ("sandbox", "A Kafka or a vendor's stand-in of your own."),
