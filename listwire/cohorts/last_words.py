@@ -1,7 +1,7 @@
 """Who should carry a cohort's tag, told from the topic alone: the last word on each address that one sync has heard. Pure.
 
 Order is by offset. A replayed change speaks from the place of the change it repeats, because the worker drops its users of
-whom something later was said; a forced one speaks from where it stands. Between two cohorts of one name, which lie in
+whom something later was said; a forced one too, but where that place is no longer known it comes before all others. Between two cohorts of one name, which lie in
 different partitions, only Kafka's time stamps tell which word was later.
 """
 
@@ -87,17 +87,16 @@ class LastWords:
 
 
 def _place(record: Record) -> int | None:
-    """The offset a change speaks from; None for one that the worker skips, because its origin lies in another partition."""
-    origin = _header(record, topics.REPLAY_OF)
-    if origin is None or _header(record, topics.REPLAY_FORCE) is not None:
-        return record.offset
+    """The offset a change speaks from; None for one that the worker skips, because nobody can tell what came after its origin."""
     try:
-        topic, partition, offset = parse_origin(origin)
+        topic, partition, offset = parse_origin(_header(record, topics.REPLAY_OF) or "")
     except ValueError:
         return record.offset
     if topic != topics.COHORT_CHANGES:
         return record.offset
-    return offset if partition == record.partition else None
+    if partition == record.partition and offset < record.offset:
+        return offset
+    return None if _header(record, topics.REPLAY_FORCE) is None else -1
 
 
 def _header(record: Record, name: str) -> str | None:
