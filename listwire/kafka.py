@@ -79,4 +79,7 @@ async def durable_producer(kafka: Kafka, **more: Any) -> AIOKafkaProducer:
     except (ClientError, OSError) as fault:
         await producer.stop()
         raise unreachable(kafka, fault) from fault
+    except BaseException:  # cancelled while it waits for a broker: it would leave its sockets open
+        await producer.stop()
+        raise
     return producer
