@@ -6,6 +6,7 @@ halved goes left half first, and the right one only when the left has settled.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Protocol
@@ -223,17 +224,15 @@ def by_contact(events: Sequence[Event], size: int, most: int) -> list[list[Event
     wanted = min(most, -(-len(events) // size))
     if wanted <= 1:
         return [list(events)] if events else []
-    shards: list[list[Event]] = [[] for _ in range(wanted)]
-    share = -(-len(events) // wanted)
+    # By how many events each contact has, so that busy contacts do not pile up in one shard.
+    load = [0] * wanted
     home: dict[bytes, int] = {}
-    filling = 0
+    for contact, amount in Counter(event.contact for event in events).items():
+        least = home[contact] = load.index(min(load))
+        load[least] += amount
+    shards: list[list[Event]] = [[] for _ in range(wanted)]
     for event in events:
-        shard = home.get(event.contact)
-        if shard is None:
-            while len(shards[filling]) >= share and filling < wanted - 1:
-                filling += 1
-            shard = home[event.contact] = filling
-        shards[shard].append(event)
+        shards[home[event.contact]].append(event)
     return [shard for shard in shards if shard]
 
 

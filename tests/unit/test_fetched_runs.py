@@ -52,7 +52,7 @@ class Bench:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, assignment: Assignment) -> None:
         self.thread = RunThread.__new__(RunThread)
         self.thread._reading = None
-        self.thread.consumer = SimpleNamespace(flow_active=True)  # type: ignore[assignment]
+        self.thread.consumer = SimpleNamespace(flow_active=True)
         self.sought: list[tuple[TP, int]] = []
         self.subscription = SimpleNamespace(assignment=assignment)
         self.aiokafka = SimpleNamespace(
@@ -68,7 +68,8 @@ class Bench:
 
     @property
     def assignment(self) -> Assignment:
-        return self.subscription.assignment
+        found: Assignment = self.subscription.assignment
+        return found
 
     async def fetch(self, step: Callable[[], dict[TP, list[Any]]], *tps: TP) -> dict[TP, Run]:
         self.step = step
