@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "worker": ("worker", "Kafka to Amplitude (subscriptions) or to Mailchimp (cohorts)."),
     "topics": ("topics", "Create and verify the topics."),
     "check": ("check", "Settings, Kafka, topics, keys: what is right and what is not."),
+    "hooks": ("hooks", "Each source's webhook in Mailchimp: see drift, mend it."),
     "lag": ("lag", "How far the workers are behind, in records and seconds."),
     "exporter": ("exporter", "Lag and dead letters for Prometheus, alive when the workers are not."),
     "dead-letters": ("dead_letters", "Look at what failed for good, and replay it."),
