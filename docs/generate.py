@@ -9,7 +9,6 @@ A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; everything 
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import re
 import sys
@@ -124,8 +123,11 @@ def commands() -> str:
 
 def all_commands() -> Iterator[tuple[str, click.Command]]:
     """Every command that can be run, and every group, by what a person types."""
-    for name, (module, _) in cli.COMMANDS.items():
-        yield from _below(name, importlib.import_module(f"listwire.cli.{module}").command)
+    context = click.Context(cli.listwire)
+    for name in cli.COMMANDS:
+        command = cli.listwire.get_command(context, name)
+        assert command is not None
+        yield from _below(name, command)
 
 
 def _below(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
