@@ -80,12 +80,14 @@ async def publish(
     headers = [(topics.SYNC, sync.encode())] if sync is not None else []
     waiting: deque[tuple[Message, asyncio.Future[Any]]] = deque()
 
-    async def settle_one() -> None:
-        message, sent = waiting.popleft()
-        async with asyncio.timeout(PATIENCE):
-            record = await sent
+    def note(message: Message, record: Any) -> None:
         published.add(message, record.partition, record.offset)
         acknowledged(message.users)
+
+    async def settle_one() -> None:
+        async with asyncio.timeout(PATIENCE):
+            record = await waiting[0][1]
+        note(waiting.popleft()[0], record)
 
     async with _producer(kafka) as producer:
         try:
@@ -98,7 +100,9 @@ async def publish(
             while waiting:
                 await settle_one()
         except (ClientError, OSError, TimeoutError) as fault:
-            for _, sent in waiting:
+            for message, sent in waiting:
+                if sent.done() and not sent.cancelled() and sent.exception() is None:
+                    note(message, sent.result())
                 sent.cancel()
             raise KafkaError(_stopped(kafka, fault, published)) from fault
     return published
