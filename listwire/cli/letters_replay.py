@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import Any
 
 import click
 
-from listwire import topics
 from listwire.cli import context
 from listwire.cli.letters_options import opened, selecting
+from listwire.cli.letters_plan import prepared
 from listwire.cli.progress import progress
-from listwire.cli.vendor_keys import refused
-from listwire.kafka_reader import Reader
 from listwire.letter_box import LetterBox
 from listwire.letter_index import heaps
 from listwire.masking import printable
 from listwire.replay import Outcome, replay
-from listwire.replay_plan import Plan, Selection, plan
+from listwire.replay_plan import Plan, Selection
 from listwire.settings import Settings
 from listwire.spoken import count, moment
 
@@ -46,7 +43,7 @@ async def replay_selection(
     settings: Settings, selection: Selection, *, ask: bool, dry_run: bool, force: bool, as_json: bool
 ) -> None:
     async with opened(settings) as box:
-        made = await _plan(settings, box, selection, force=force)
+        made = await prepared(settings, box, selection, force=force)
         if not as_json:
             _show(made, force=force)
         if dry_run or not made.take:
@@ -65,19 +62,6 @@ async def replay_selection(
     if outcome.gone:
         words += f" {count(outcome.gone, 'letter')} deleted by Kafka meanwhile."
     click.echo(words)
-
-
-async def _plan(settings: Settings, box: LetterBox, selection: Selection, *, force: bool) -> Plan:
-    entries = [entry for entry in box.index.open.values() if entry in selection]
-    faults = {} if force else await refused(settings, {entry.connection for entry in entries})
-    begins: dict[int, int] = {}
-    if any(entry.origin.startswith(topics.COHORT_CHANGES + "/") for entry in entries):
-        begins = {p: bounds.begin for p, bounds in (await _bounds(box.reader)).items()}
-    return plan(entries, refused=faults, begins=begins, force=force, now=time.time())
-
-
-async def _bounds(reader: Reader) -> dict[int, Any]:
-    return await reader.bounds(topics.COHORT_CHANGES)
 
 
 async def _do(settings: Settings, box: LetterBox, made: Plan, *, force: bool) -> Outcome:
