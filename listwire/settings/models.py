@@ -22,6 +22,7 @@ from listwire.settings.values import (
     SecretsOrNone,
     Servers,
     Url,
+    Urls,
     Zone,
     secret_of,
     wrong,
@@ -232,9 +233,13 @@ class Console(Table):
     port: Port | None = Field(None, examples=[8084])
     """The port to listen on."""
     token: SecretStr | None = Field(None, examples=["…"])
-    """What a person must enter. Needed as soon as `host` is not this machine alone."""
+    """What a person must enter. Absent: one is made at the start and shown on the terminal, if there is one and `host` is this machine alone."""
     token_file: Path | None = Field(None, examples=["/run/secrets/console-token"])
     """A file that holds it."""
+    public_url: Url | None = Field(None, examples=["https://listwire.example.com"])
+    """How people reach the console where a proxy stands in front of it. With https its cookie is sent over TLS only."""
+    workers: Urls = Field([], examples=[["http://10.0.0.5:8081"]])
+    """Where the workers answer /metrics. Absent: on this machine, at their own ports. Everything else comes from Kafka."""
 
     @model_validator(mode="after")
     def _token(self) -> Console:

@@ -71,6 +71,7 @@ Servers = Annotated[str | None, BeforeValidator(_servers)]
 # One or a list, of secrets or of texts; those named first may not be empty.
 Secrets = Annotated[list[SecretStr], BeforeValidator(_listed), Field(min_length=1), AfterValidator(_not_blank)]
 SecretsOrNone = Annotated[list[SecretStr], BeforeValidator(_listed), AfterValidator(_not_blank)]
+Urls = Annotated[list[Url], BeforeValidator(_listed)]
 Patterns = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
 Policies = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1), AfterValidator(_policy)]
 
