@@ -6,6 +6,7 @@ one is not: such a record is handed out as `readable = False` instead, so that a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -73,7 +74,16 @@ class Reader:
     async def __aexit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._consumer.stop()
+        await self._stop()
+
+    async def _stop(self) -> None:
+        """The fetcher of aiokafka swallows a cancellation that meets it while it drops a fetch of a partition we have just
+        left, and then `stop` waits for it for ever: it is cancelled again.
+        """
+        stopping = asyncio.ensure_future(self._consumer.stop())
+        while not (await asyncio.wait({stopping}, timeout=0.5))[0]:
+            self._consumer._fetcher._fetch_task.cancel()
+        await stopping
 
     async def partitions(self, topic: str) -> list[int]:
         """Raises TopicsError where there is no such topic."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -43,6 +44,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def quiet(settings: Settings) -> None:
     """For commands that print a result: what went wrong is the one sentence they end with, not the libraries' lines."""
     logs.configure("listwire", redaction.for_settings(settings), level="critical", style="console")
+    # Futures that nobody awaits any more, once one of a batch has told what is wrong with all of it.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def console() -> Console:
