@@ -237,3 +237,12 @@ async def test_a_mailchimp_that_refuses_is_one_sentence(
     ran = await cohorts(config, "missing", "--sync", "daily", "--cohort", NAME)
     assert ran.code == 1
     assert f"listwire: Mailchimp does not know the audience '{AUDIENCE}'" in ran.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_a_publisher_may_compress_as_it_likes(settings: Settings, codec: str) -> None:
+    """One batch that a worker cannot unpack would stop it for good."""
+    value = json.dumps({"cohort_id": "c", "cohort_name": NAME, "in_cohort": True, "users": [{}] * 5000}).encode()
+    async with operations.producer(settings, compression_type=codec) as out:
+        await out.send_and_wait(topics.COHORT_CHANGES, value, key=b"c")
+    assert [record.value for record in await operations.records(settings, topics.COHORT_CHANGES)] == [value]
