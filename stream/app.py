@@ -126,7 +126,7 @@ def into_lanes(app: App) -> Callable[[Any], Any]:
                 message = event.message
                 app.lanes.put(message.tp, event.value, event.ack, app.consumer._committed_offset[message.tp])
         except Exception as fault:
-            app.fail(fault)
+            app.lanes.fail(fault)
             await asyncio.Event().wait()  # Faust would restart the agent and go on behind the hole
 
     return lanes

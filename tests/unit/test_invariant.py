@@ -155,7 +155,7 @@ class Model(RuleBasedStateMachine):
             self.lanes.put(log.tp, run, lambda: log.acked.append(run.end), log.committed)
         except LostRun as fault:
             lost = fault
-            self.faults.append(fault)
+            self.lanes.fail(fault)  # as the agent does
         assert log.swallowed == (lost is not None), f"lost: {log.swallowed}, said: {lost}"
         self.loop.idle()
 
