@@ -6,6 +6,7 @@ A replay is prepared first, by the same code as the command's, and kept under an
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -15,7 +16,6 @@ from starlette.routing import Route
 
 from console.jobs import Job, Jobs
 from console.views import Views
-from listwire.cli.letters_plan import prepared
 from listwire.dead_letters import Letter
 from listwire.errors import KafkaError, ListwireError
 from listwire.kafka_reader import Reader
@@ -25,8 +25,10 @@ from listwire.masking import mask, printable, readable
 from listwire.records import MEANINGS, Reason
 from listwire.replay import Outcome, replay
 from listwire.replay_plan import Plan, Selection
+from listwire.replay_prepare import prepared
 from listwire.settings import Settings
 from listwire.spoken import count
+from vendors import accounts
 
 MOST_LISTED = 200
 MOST_SHOWN = 64 * 1024
@@ -119,7 +121,11 @@ class LetterPages:
 
         async def work(job: Job) -> tuple[Plan, bool, dict[str, str]]:
             async with self.watch.letters() as box:
-                return await prepared(self.settings, box, selection, force=force), force, form
+                return (
+                    await prepared(box, selection, functools.partial(accounts.refused, self.settings), force=force),
+                    force,
+                    form,
+                )
 
         try:
             job = self.jobs.start(PREPARED, owner, "Looking at what a replay would do", work)

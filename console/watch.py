@@ -17,7 +17,6 @@ from console.feed import Feed
 from console.picture import Picture, Refusal, summed_up
 from console.waiting import Waiting
 from listwire import logs
-from listwire.cli import vendor_keys
 from listwire.clock import Clock, SystemClock
 from listwire.control import Pauses
 from listwire.errors import KafkaError
@@ -27,6 +26,7 @@ from listwire.letter_box import LetterBox
 from listwire.metrics import Status
 from listwire.redaction import for_settings
 from listwire.settings import Settings
+from vendors import accounts
 
 EVERY = 2.0
 AFTER_A_FAULT = 3.0
@@ -144,5 +144,5 @@ class Watch:
         due = [c for c in silent if self.clock.monotonic() - self._asked_at.get(c, -ASK_EVERY) >= ASK_EVERY]
         if due:
             self._asked_at |= dict.fromkeys(due, self.clock.monotonic())
-            found = await vendor_keys.refused(self.settings, due)
+            found = await accounts.refused(self.settings, due)
             picture.asked |= {c: said.removeprefix("still refused, ") for c, said in found.items()}

@@ -13,10 +13,10 @@ from rich.table import Table
 
 from listwire import hooks, logs, redaction
 from listwire.cli import context
-from listwire.cli.vendor_keys import mailchimp
 from listwire.errors import ListwireError, SettingsError
 from listwire.settings import Settings, connections
 from listwire.settings.load import find_file
+from vendors.accounts import mailchimp
 
 log = logs.get("listwire.hooks")
 SOURCE = click.option(

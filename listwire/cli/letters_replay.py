@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -9,15 +10,16 @@ import click
 
 from listwire.cli import context
 from listwire.cli.letters_options import opened, selecting
-from listwire.cli.letters_plan import prepared
 from listwire.cli.progress import progress
 from listwire.letter_box import LetterBox
 from listwire.letter_index import heaps
 from listwire.masking import printable
 from listwire.replay import Outcome, replay
 from listwire.replay_plan import Plan, Selection
+from listwire.replay_prepare import prepared
 from listwire.settings import Settings
 from listwire.spoken import count, moment
+from vendors.accounts import refused
 
 
 @click.command("replay")
@@ -43,7 +45,7 @@ async def replay_selection(
     settings: Settings, selection: Selection, *, ask: bool, dry_run: bool, force: bool, as_json: bool
 ) -> None:
     async with opened(settings) as box:
-        made = await prepared(settings, box, selection, force=force)
+        made = await prepared(box, selection, functools.partial(refused, settings), force=force)
         if not as_json:
             _show(made, force=force)
         if dry_run or not made.take:

@@ -24,6 +24,7 @@ from stream.tag_calls import TagCalls
 from stream.tag_ids import TagIds
 from stream.to_mailchimp import Change, MailchimpCourier
 from stream.worker import letters_producer
+from vendors import accounts
 from vendors.mailchimp import ConnectionLimit, Mailchimp
 
 WORKER = "cohorts"
@@ -103,14 +104,7 @@ def make_agent(settings: Settings, clock: Clock, progress: Progress) -> Agent:
 
 
 def _client(settings: Settings, account: str) -> Mailchimp:
-    table = settings.mailchimp[account]
-    key, token = table.key, table.token
-    return Mailchimp(
-        table.root,
-        api_key=key.get_secret_value() if key else None,
-        access_token=token.get_secret_value() if token else None,
-        timeout=table.http_timeout,
-        limiter=ConnectionLimit(
-            table.max_connections, changed=lambda now: metrics.CONNECTION_LIMIT(account=account).set(now)
-        ),
-    )
+    gauge = metrics.CONNECTION_LIMIT(account=account)
+    limit = ConnectionLimit(settings.mailchimp[account].max_connections, changed=gauge.set)
+    gauge.set(limit.current)
+    return accounts.mailchimp(settings, account, limiter=limit)

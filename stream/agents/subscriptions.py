@@ -21,7 +21,8 @@ from stream.delivery import Delivery, Sorted
 from stream.progress import Progress
 from stream.to_amplitude import AmplitudeCourier
 from stream.worker import letters_producer
-from vendors.amplitude import Amplitude, base_url
+from vendors import accounts
+from vendors.amplitude import Amplitude
 
 WORKER = "subscriptions"
 # Requests under way for one partition: draining is bound by them, not by CPU.
@@ -66,15 +67,9 @@ def make_agent(settings: Settings, clock: Clock, progress: Progress) -> Agent:
     couriers: dict[str, AmplitudeCourier] = {}
     readers: dict[bytes, tuple[str, Reader]] = {}
     for name, source in settings.sources.items():
-        project = settings.amplitude[source.amplitude]
-        client = clients.get(source.amplitude)
-        if client is None:
-            client = clients[source.amplitude] = Amplitude(
-                project.key.get_secret_value(),
-                root=base_url(project.region, project.base_url),
-                endpoint=project.endpoint,
-                timeout=limits.http_timeout,
-            )
+        if source.amplitude not in clients:
+            clients[source.amplitude] = accounts.amplitude(settings, source.amplitude)
+        client = clients[source.amplitude]
         connection = f"sources.{name}"
         couriers[connection] = AmplitudeCourier(
             Connection(connection, "amplitude", clock, limits),

@@ -1,4 +1,6 @@
-"""Asks the vendors whether they accept the keys in the settings. Sends no event and changes nothing there.
+"""The vendors' clients as the settings describe them; and whether the vendors accept their keys.
+
+Asks the vendors whether they accept the keys in the settings. Sends no event and changes nothing there.
 
 The words that come back may repeat a key, so they are redacted before anybody sees them.
 """
@@ -14,7 +16,7 @@ from listwire.errors import VendorError, VendorRefused
 from listwire.settings import Settings
 from vendors.amplitude import Amplitude
 from vendors.amplitude.client import base_url
-from vendors.mailchimp import Mailchimp
+from vendors.mailchimp import ConnectionLimit, Mailchimp
 
 Account = tuple[str, str]
 
@@ -37,7 +39,8 @@ def amplitude(settings: Settings, project: str) -> Amplitude:
     )
 
 
-def mailchimp(settings: Settings, account: str) -> Mailchimp:
+def mailchimp(settings: Settings, account: str, *, limiter: ConnectionLimit | None = None) -> Mailchimp:
+    """`limiter`: of a worker, which waits as long as the settings say; people's commands give up after 10 s."""
     table = settings.mailchimp[account]
     key, token = table.key, table.token
     return Mailchimp(
@@ -45,7 +48,8 @@ def mailchimp(settings: Settings, account: str) -> Mailchimp:
         api_key=key.get_secret_value() if key else None,
         access_token=token.get_secret_value() if token else None,
         max_connections=table.max_connections,
-        timeout=min(table.http_timeout, 10.0),
+        limiter=limiter,
+        timeout=table.http_timeout if limiter else min(table.http_timeout, 10.0),
     )
 
 
