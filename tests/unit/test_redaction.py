@@ -20,7 +20,7 @@ from listwire.settings import load
 # Marks where a secret was cut out, and stands in no generated text.
 GAP = "\ue000"
 characters = st.characters(exclude_categories=("Cs", "Co"))
-secrets = st.text(characters, min_size=3, max_size=40)
+secrets = st.text(characters, min_size=3, max_size=12)
 NOTATIONS: dict[str, Callable[[str], str]] = {
     "as it is": str,
     "quoted in a path": quote,
