@@ -35,13 +35,18 @@ FILE = click.Path(exists=True, dir_okay=False, allow_dash=True)
 )
 @click.option("--leave", type=FILE, metavar="FILE", help="Who left; - is stdin.")
 @click.option("--sync", metavar="NAME", help="One cohort sync; without: all whose `cohorts` match the name.")
-@click.option("--email-column", default="email", show_default=True, help="The column, or key, of the address.")
+@click.option("--email-column", default="email", show_default=True, help="The column, or JSON key, of the address.")
 @click.option("--id-column", help="The column of the user id.  [default: user_id, where there is one]")
 @click.option(
     "--email-property", metavar="NAME", help="The user property to put the address in; else as the syncs say."
 )
 @click.option(
-    "--format", "shape", type=click.Choice(["auto", "csv", "lines", "json"]), default="auto", show_default=True
+    "--format",
+    "shape",
+    type=click.Choice(["auto", "csv", "lines", "json"]),
+    default="auto",
+    show_default=True,
+    help="What the files are, where their first line leaves it open.",
 )
 @click.option(
     "--chunk",
