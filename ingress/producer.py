@@ -21,6 +21,7 @@ from ingress.keys import partition_of
 from listwire import logs
 from listwire.clock import Clock
 from listwire.errors import KafkaError
+from listwire.kafka import end_producer
 from listwire.topics import MIB
 
 # Seconds. A lane is late when its oldest record waits longer than a request would; then others need not try.
@@ -109,7 +110,7 @@ class KafkaStore:
             self._connecting.cancel()
         producer, self._producer = self._producer, None
         if producer is not None:
-            self._run(_close(producer, within))
+            self._run(end_producer(producer, within))
         if self._errands:
             await asyncio.wait(self._errands, timeout=within + _GRACE)
 
@@ -216,7 +217,7 @@ class KafkaStore:
                 try:
                     lanes = {topic: await _lanes(producer, topic) for topic in self._topics}
                 except BaseException:
-                    self._run(_close(producer, 0))
+                    self._run(end_producer(producer, 0))
                     raise
             except (KafkaError, ClientError) as fault:
                 # Said once a minute or so; aiokafka's own lines are summed up by listwire.logs.
@@ -228,7 +229,7 @@ class KafkaStore:
             old, self._producer = self._producer, producer
             self._lanes, self._since = lanes, self._now()
             if old is not None:
-                self._run(_close(old, _GRACE))
+                self._run(end_producer(old, _GRACE))
             log.info("connected to Kafka")
             return
 
@@ -255,19 +256,3 @@ async def _leads_all(producer: Any, topics: Iterable[str]) -> bool:
         and all(cluster.leader_for_partition(TopicPartition(topic, at)) not in (None, -1) for at in partitions)
         for topic in topics
     )
-
-
-async def _close(producer: Any, grace: float) -> None:
-    """Waits `grace` seconds for what is under way; aiokafka's own stop() would wait for ever while Kafka is away."""
-    flush = asyncio.create_task(producer.flush())
-    await asyncio.wait([flush], timeout=grace)
-    flush.cancel()
-    accumulator = producer._message_accumulator
-    # A batch that waits for another attempt is where its own end does not look for it: a KeyError in a callback.
-    accumulator._pending_batches.update(batch for batches in accumulator._batches.values() for batch in batches)
-    accumulator.fail_all(ProducerClosed())
-    try:
-        await producer.stop()
-    except Exception as fault:  # the batch under way is no longer where its sender left it
-        log.debug("the old producer did not close cleanly", fault=repr(fault))
-        await producer.client.close()

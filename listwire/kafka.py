@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError as ClientError
+from aiokafka.errors import ProducerClosed
 
-from listwire import topics
+from listwire import logs, topics
 from listwire.errors import KafkaError, SettingsError
 from listwire.settings.models import Kafka
+
+log = logs.get("listwire.kafka")
 
 
 def servers(kafka: Kafka) -> str:
@@ -83,3 +87,19 @@ async def durable_producer(kafka: Kafka, **more: Any) -> AIOKafkaProducer:
         await producer.stop()
         raise
     return producer
+
+
+async def end_producer(producer: Any, grace: float) -> None:
+    """Waits `grace` seconds for what is under way; aiokafka's own stop() would wait for ever while Kafka is away."""
+    flush = asyncio.create_task(producer.flush())
+    await asyncio.wait([flush], timeout=grace)
+    flush.cancel()
+    accumulator = producer._message_accumulator
+    # A batch that waits for another attempt is where its own end does not look for it: a KeyError in a callback.
+    accumulator._pending_batches.update(batch for batches in accumulator._batches.values() for batch in batches)
+    accumulator.fail_all(ProducerClosed())
+    try:
+        await producer.stop()
+    except Exception as fault:  # the batch under way is no longer where its sender left it
+        log.debug("the old producer did not close cleanly", fault=repr(fault))
+        await producer.client.close()

@@ -17,6 +17,7 @@ from listwire import dead_letters, topics
 from listwire.clock import Clock
 from listwire.dead_letters import Letter
 from listwire.errors import KafkaError, VendorUnavailable
+from listwire.kafka import end_producer
 from listwire.records import Reason, Rejection
 from listwire.redaction import Redactor
 from stream.accounts import Account
@@ -47,6 +48,7 @@ class DeadLetters:
         self.redact = redact
         self._producer: Any = None
         self._making = asyncio.Lock()
+        self._failures = 0
 
     async def bury(self, dead: Sequence[Dead], account: Account, attempts: Attempts) -> None:
         """Returns when all of them are durable and counted; tries for as long as the lane is open."""
@@ -90,23 +92,26 @@ class DeadLetters:
             ) from None
 
     async def _connected(self) -> Any:
+        failures = self._failures
         async with self._making:
             if self._producer is None:
+                if self._failures != failures:  # who waited here while another one failed need not wait as long again
+                    raise VendorUnavailable("kafka", 0, "no connection for dead letters", cause="dead_letter")
                 try:
                     async with asyncio.timeout(PATIENCE):
                         self._producer = await self.connect()
                 except (KafkaError, ClientError, OSError, TimeoutError) as fault:
+                    self._failures += 1
                     raise VendorUnavailable(
                         "kafka", 0, f"no connection for dead letters: {fault}", cause="dead_letter"
                     ) from None
             return self._producer
 
     async def _forget(self, producer: Any) -> None:
+        """What it could not send in time it must not send later: by then another producer has."""
         if self._producer is producer:
             self._producer = None
-            with contextlib.suppress(ClientError, OSError, TimeoutError):
-                async with asyncio.timeout(1):
-                    await producer.stop()
+            await end_producer(producer, 0)
 
     async def start(self) -> None:
         """So that the first dead letter waits for no connection."""
@@ -114,6 +119,7 @@ class DeadLetters:
             await self._connected()
 
     async def stop(self) -> None:
+        """Nothing is under way any more: who wrote has waited for it, or was cut off."""
         if self._producer is not None:
             await self._forget(self._producer)
 

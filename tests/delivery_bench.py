@@ -11,10 +11,10 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
-from aiokafka.errors import KafkaConnectionError
 from prometheus_client import REGISTRY
 
 from listwire.redaction import Redactor
@@ -45,17 +45,31 @@ class Record:
 
 
 class FakeProducer:
-    """An idempotent producer as `DeadLetters` uses one; `faults` are raised by the next sends, one each."""
+    """An idempotent producer as `DeadLetters` uses one. `faults`: what becomes of the next sends, one each; None is silence."""
 
     def __init__(self) -> None:
         self.written: list[dict[str, Any]] = []
-        self.faults: list[BaseException] = []
+        self.faults: list[BaseException | None] = []
         self.stopped = 0
+        self._waiting: list[asyncio.Future[None]] = []
+        self._message_accumulator = SimpleNamespace(_batches={}, _pending_batches=set(), fail_all=self._fail_all)
+
+    def _fail_all(self, fault: BaseException) -> None:
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(fault)
+
+    async def flush(self) -> None:
+        await asyncio.wait(self._waiting or [asyncio.ensure_future(asyncio.sleep(0))])
 
     async def send(self, topic: str, value: bytes, key: bytes | None, headers: list[tuple[str, bytes]]) -> Any:
         acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.faults:
-            acknowledged.set_exception(self.faults.pop(0))
+            fault = self.faults.pop(0)
+            if fault is None:
+                self._waiting.append(acknowledged)
+            else:
+                acknowledged.set_exception(fault)
         else:
             self.written.append({"topic": topic, "value": value, "key": key, "headers": dict(headers)})
             acknowledged.set_result(None)
@@ -145,7 +159,8 @@ class Bench:
     amplitudes: dict[str, FakeAmplitude] = field(default_factory=dict)
     connections: dict[str, Connection] = field(default_factory=dict)
     producers: list[FakeProducer] = field(default_factory=list)
-    connect_faults: list[BaseException] = field(default_factory=list)
+    connect_faults: list[BaseException | None] = field(default_factory=list)
+    producer_faults: list[BaseException | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -178,9 +193,15 @@ class Bench:
         self.moves += 1
 
     async def _connect(self) -> FakeProducer:
+        """Connecting fails as `connect_faults` says; None never ends. Each producer's first sends fail as `producer_faults` says."""
         if self.connect_faults:
-            raise self.connect_faults.pop(0)
+            fault = self.connect_faults.pop(0)
+            if fault is None:
+                await asyncio.Event().wait()
+            else:
+                raise fault
         self.producers.append(FakeProducer())
+        self.producers[-1].faults = self.producer_faults
         return self.producers[-1]
 
     @property
@@ -221,6 +242,3 @@ class Bench:
     def in_flight(self, source: str = "newsletter") -> float:
         labels = {"worker": self.worker, "connection": f"sources.{source}"}
         return REGISTRY.get_sample_value("listwire_records_in_flight", labels) or 0.0
-
-
-NO_KAFKA = KafkaConnectionError("no broker")
