@@ -9,23 +9,25 @@ import asyncio
 import difflib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from listwire import topics
 from listwire.cli import context
-from listwire.cli.cohorts_audience import Found, find
 from listwire.cli.progress import progress
 from listwire.clock import SystemClock
 from listwire.cohorts.last_words import LastWords, tag_of
 from listwire.errors import ListwireError
-from listwire.kafka_reader import Bounds, Reader, Record
 from listwire.logs import address_hash
 from listwire.records import Rejection
 from listwire.settings import Settings
 from listwire.spoken import count, moment
 from stream.codecs.cohort_change import NAME_LIMIT, address_of, decode
+
+if TYPE_CHECKING:
+    from listwire.cli.cohorts_audience import Found
+    from listwire.kafka_reader import Bounds, Record
 
 
 @click.command()
@@ -38,6 +40,8 @@ def missing(*, sync_name: str, cohort_name: str, reveal: bool, as_json: bool) ->
 
     Reads all of listwire.cohort-changes and the audience. What changes meanwhile may show as lacking the tag: look again.
     """
+    from listwire.cli.cohorts_audience import find
+
     settings = context.settings()
     context.quiet(settings)
     sync = settings.cohort_syncs.get(sync_name)
@@ -71,6 +75,8 @@ class Topic:
 
 
 async def _said(settings: Settings, words: LastWords) -> tuple[LastWords, Topic]:
+    from listwire.kafka_reader import Reader
+
     async with Reader(settings.kafka) as reader:
         topic = Topic(await reader.bounds(topics.COHORT_CHANGES))
         total = sum(bounds.end - bounds.begin for bounds in topic.bounds.values())

@@ -15,8 +15,7 @@ from listwire.cli import context
 from listwire.cli.progress import progress
 from listwire.clock import SystemClock
 from listwire.cohorts.members import BadRow, Columns, Reading, Shape, read
-from listwire.cohorts.messages import TAG_CALL, USER_ID, Cohort, default_id, messages
-from listwire.cohorts.publishing import Published, publish
+from listwire.cohorts.messages import TAG_CALL, USER_ID, Cohort, Published, default_id, messages
 from listwire.errors import ListwireError
 from listwire.settings import Settings
 from listwire.spoken import count
@@ -199,6 +198,8 @@ def _send(
         for message in made:
             counted.count(message)
         return counted
+    from listwire.cohorts.publishing import publish
+
     total = len(entering.members) + len(leaving.members)
     with progress("Publishing users") as advance:
         done = 0

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from listwire import topics
 from listwire.dead_letters import parse_origin, text
-from listwire.kafka_reader import Record
 from listwire.settings.models import CohortSync
+
+if TYPE_CHECKING:
+    from listwire.kafka_reader import Record
 
 
 class Change(Protocol):

@@ -9,7 +9,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -37,6 +37,37 @@ class Cohort:
     id: str
     name: str
     email_properties: Collection[str] = ("email",)
+
+
+@dataclass
+class Landed:
+    """Where the messages of one partition stand in it."""
+
+    partition: int
+    first: int
+    last: int
+    messages: int = 0
+
+
+@dataclass
+class Published:
+    messages: int = 0
+    users: int = 0
+    entered: int = 0
+    left: int = 0
+    places: dict[int, Landed] = field(default_factory=dict)
+
+    def count(self, message: Message) -> None:
+        self.messages += 1
+        self.users += message.users
+        self.entered += message.users if message.entered else 0
+        self.left += 0 if message.entered else message.users
+
+    def add(self, message: Message, partition: int, offset: int) -> None:
+        self.count(message)
+        found = self.places.setdefault(partition, Landed(partition, offset, offset))
+        found.first, found.last = min(found.first, offset), max(found.last, offset)
+        found.messages += 1
 
 
 def default_id(name: str) -> str:

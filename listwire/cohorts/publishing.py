@@ -10,7 +10,6 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka.errors import KafkaError as ClientError
@@ -18,7 +17,7 @@ from aiokafka.errors import MessageSizeTooLargeError, for_code
 
 from listwire import topics
 from listwire.clock import Clock, milliseconds
-from listwire.cohorts.messages import Message
+from listwire.cohorts.messages import Message, Published
 from listwire.errors import KafkaError, TopicsError
 from listwire.kafka import durable_producer, unreachable
 from listwire.kafka_admin import ENSURE, admin_client
@@ -29,37 +28,6 @@ WINDOW = 16
 # Without an acknowledgement for so long, Kafka takes nothing. An idempotent producer itself would wait for ever.
 PATIENCE = 30.0
 STOP_WITHIN = 5.0
-
-
-@dataclass
-class Landed:
-    """Where the messages of one partition stand in it."""
-
-    partition: int
-    first: int
-    last: int
-    messages: int = 1
-
-
-@dataclass
-class Published:
-    messages: int = 0
-    users: int = 0
-    entered: int = 0
-    left: int = 0
-    places: dict[int, Landed] = field(default_factory=dict)
-
-    def count(self, message: Message) -> None:
-        self.messages += 1
-        self.users += message.users
-        self.entered += message.users if message.entered else 0
-        self.left += 0 if message.entered else message.users
-
-    def add(self, message: Message, partition: int, offset: int) -> None:
-        self.count(message)
-        found = self.places.setdefault(partition, Landed(partition, offset, offset, 0))
-        found.first, found.last = min(found.first, offset), max(found.last, offset)
-        found.messages += 1
 
 
 async def publish(
