@@ -11,7 +11,7 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError as ClientError
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from listwire import topics
 from listwire.errors import KafkaError, TopicsError
@@ -67,8 +67,13 @@ class TopicState:
 async def read_topics(admin: AIOKafkaAdminClient) -> dict[str, TopicState]:
     """Our topics as the cluster has them; absent ones are left out."""
     names = [topic.name for topic in ALL]
-    described = [d for d in await admin.describe_topics(names) if not d["error_code"]]
-    present = {d["topic"]: d["partitions"] for d in described}
+    described = await admin.describe_topics(names)
+    denied = TopicAuthorizationFailedError.errno
+    if hidden := [d["topic"] for d in described if d["error_code"] == denied and d["topic"] in topics.BY_NAME]:
+        raise KafkaError(
+            f"This user may not see {', '.join(hidden)}: allow it Describe, DescribeConfigs, Read and Write on our topics."
+        )
+    present = {d["topic"]: d["partitions"] for d in described if not d["error_code"]}
     configs = await topic_configs(admin, list(present))
     return {
         name: TopicState(name, len(parts), min((len(p["replicas"]) for p in parts), default=0), *configs[name])

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
+
+import structlog
+
+from listwire.cli import main
 
 
 @dataclass(frozen=True)
@@ -34,3 +42,29 @@ def listwire(*arguments: str | Path, cwd: Path, timeout: float = 60, stdin: str 
         check=False,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def listwire_here(*arguments: str | Path, cwd: Path) -> Ran:
+    """The same within this process, for the many tests that need no process of their own: a start costs a second. What would
+    be a traceback there is an exception here.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("LISTWIRE_")}
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        with (
+            mock.patch.dict(os.environ, {**clean, "COLUMNS": "200", "NO_COLOR": "1"}, clear=True),
+            mock.patch.object(sys, "stdin", io.StringIO()),
+            contextlib.chdir(cwd),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            main([str(argument) for argument in arguments])
+    except SystemExit as left:
+        code = left.code
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
+    return Ran(code if isinstance(code, int) else 1, out.getvalue(), err.getvalue())

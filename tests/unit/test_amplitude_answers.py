@@ -311,7 +311,8 @@ async def test_the_key_is_checked_without_an_event(response: httpx.Response, ref
                 await amplitude.check_key()
         else:
             await amplitude.check_key()
-    assert seen == [{"api_key": KEY, "events": []}]
+    assert seen[0] == {"api_key": KEY, "events": []}
+    assert seen[1:] == ([{"api_key": KEY, "events": [{}]}] if "missing_field" in response.text else [])
 
 
 @pytest.mark.parametrize(
@@ -324,3 +325,14 @@ async def test_the_key_is_checked_without_an_event(response: httpx.Response, ref
 )
 def test_hosts_by_region_unless_overridden(region: str, override: str | None, root: str) -> None:
     assert base_url(region, override) == root
+
+
+async def test_a_key_is_refused_though_missing_events_are_noticed_first() -> None:
+    def take(request: httpx.Request) -> httpx.Response:
+        if orjson.loads(request.content)["events"] == []:
+            return httpx.Response(400, json={"error": "Request missing required field", "missing_field": "events"})
+        return httpx.Response(400, json={"error": "Invalid API key: x"})
+
+    async with client(take) as amplitude:
+        with pytest.raises(VendorRefused):
+            await amplitude.check_key()

@@ -89,11 +89,17 @@ class Amplitude:
         return read_answer(status, body)
 
     async def check_key(self) -> None:
-        """Returns when the key is not refused; sends no event, so it is answered with 400 `Request missing required field`.
+        """Returns when the key is not refused; leaves no event behind.
 
+        No events at all are answered with 400 `Request missing required field`, before the key is looked at or after: nobody
+        says which. So after that 400 one thing follows that is no event, without type and user, which only the key can precede.
         Raises as `send` does, and `VendorRefused` for a 403, which no content can have caused here.
         """
-        status, body = await self._post(self._head + b"]}")
+        if isinstance(await self._judged(b""), Rejected):
+            await self._judged(b"{}")
+
+    async def _judged(self, events: bytes) -> Answer:
+        status, body = await self._post(self._head + events + b"]}")
         try:
             answer = read_answer(status, body)
         except VendorRejected as fault:
@@ -102,6 +108,7 @@ class Amplitude:
             raise VendorRefused(VENDOR, status, answer.detail)
         if isinstance(answer, Rejected) and "api key" in answer.detail.lower():
             raise VendorRefused(VENDOR, status, answer.detail)
+        return answer
 
     async def _post(self, content: bytes) -> tuple[int, bytes]:
         try:
