@@ -15,7 +15,7 @@ UV ?= $(shell command -v uv || echo $(BIN)/uv)
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  \033[1mmake %-9s\033[0m %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2 }'
 
 .PHONY: install
 install: $(STAMP) ## .venv with the locked dependencies and the command .venv/bin/listwire
@@ -45,8 +45,12 @@ imports: $(STAMP) ## which folder may import which (import-linter)
 	@$(BIN)/lint-imports --no-logo
 
 .PHONY: docs
-docs: $(STAMP) ## writes the generated pages again: settings, metrics, dead letters
+docs: $(STAMP) ## writes the generated pages again: settings, metrics, commands, reasons
 	@$(BIN)/python docs/generate.py
+
+.PHONY: screenshots
+screenshots: $(STAMP) browser-ready ## takes docs/screenshots/ again, with headless Chromium
+	@$(BIN)/python -m tests.browser.screenshots
 
 .PHONY: bench
 bench: $(BENCH_STAMP) ## Listwire and its peers, measured on this machine; see bench/README.md

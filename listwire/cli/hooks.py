@@ -31,7 +31,7 @@ def command() -> None:
 
 @command.command("ls")
 @SOURCE
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
 @click.pass_context
 def ls(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
     """Show drift: a webhook that is gone, has other events or sources, or another URL. Exit code 1 where there is any."""

@@ -18,7 +18,13 @@ from listwire.replay_plan import Selection, parse_moment
 from listwire.settings import Settings
 
 _OPTIONS = (
-    click.option("--reason", "reasons", multiple=True, type=click.Choice([reason.value for reason in Reason])),
+    click.option(
+        "--reason",
+        "reasons",
+        multiple=True,
+        type=click.Choice([reason.value for reason in Reason]),
+        help="Why it failed; may be given more than once, as all of these.",
+    ),
     click.option(
         "--connection", "connections", multiple=True, metavar="NAME", help="sources.NAME or cohort_syncs.NAME"
     ),
