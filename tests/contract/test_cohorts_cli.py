@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,11 @@ def test_a_message_that_is_none_says_why(folder: Path) -> None:
     ran = cohorts("validate", "-", "--json", cwd=folder, stdin="")
     assert ran.code == 1
     assert json.loads(ran.out)["reason"] == "undecodable"
+
+
+def test_the_commands_load_kafka_and_http_clients_only_when_they_need_them() -> None:
+    code = "import sys, listwire.cli.cohorts; print(sorted({'aiokafka', 'httpx', 'faust'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_validate_prints_the_schema(tmp_path: Path) -> None:
