@@ -46,7 +46,7 @@ def make_app(settings: Settings, doorkeeper: Doorkeeper, watch: Watch, *, port: 
         }.get(status, ("That did not work", "The console's log says more."))
         return views.page(request, "fault", status=status, title=title, words=words)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             *LoginPages(views, doorkeeper, cookie).routes(),
             *OverviewPages(views, settings).routes(),
@@ -58,3 +58,5 @@ def make_app(settings: Settings, doorkeeper: Doorkeeper, watch: Watch, *, port: 
         exception_handlers={HTTPException: refused, 500: refused},
         lifespan=lifespan,
     )
+    app.state.jobs = jobs
+    return app

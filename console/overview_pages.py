@@ -52,6 +52,8 @@ def card(settings: Settings, picture: Picture, connection: str, now: float) -> C
     lately = picture.events.of[connection]
     minutes = lately.a_minute(now)
     hour = f"{count(sum(minutes), THINGS[kind])} in the last hour"
+    if (most := max(minutes)) > 1:
+        hour += f", at most {most:,} a minute"
     if kind == "sources":
         source = settings.sources[name]
         origin, goal = f"Mailchimp audience {source.audience}", f"Amplitude project {source.amplitude}"
@@ -59,7 +61,7 @@ def card(settings: Settings, picture: Picture, connection: str, now: float) -> C
         sync = settings.cohort_syncs[name]
         origin, goal = f"Amplitude cohorts {', '.join(sync.cohorts)}", f"tags in Mailchimp audience {sync.audience}"
     return Card(
-        connection, kind, name, origin, goal, picture.verdict(connection, now), bars(minutes, f"{hour}, a bar a minute"),
+        connection, kind, name, origin, goal, picture.verdict(connection, now), bars(minutes, hour),
         hour, lately.last_event, picture.letters.of_connection(connection),
     )  # fmt: skip
 

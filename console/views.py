@@ -36,9 +36,24 @@ def environment() -> Environment:
         "ms": moment,
         "shown": printable,
         "hashed": address_hash,
+        "coded": coded,
+        "spaced": spaced,
     }
     found.globals["when"] = when
     return found
+
+
+def coded(text: str) -> Markup:
+    """What stands between backticks, as code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts)
+    )
+
+
+def spaced(name: str) -> str:
+    """`connection_refused` as a person writes it."""
+    return printable(name.replace("_", " ").capitalize())
 
 
 def when(at: float | None, now: float) -> Markup:
@@ -71,7 +86,7 @@ class Views:
             known=session is not None,
             here=request.url.path,
             now=now,
-            clock=datetime.fromtimestamp(now, UTC).strftime("%H:%M:%S"),
+            clock=datetime.fromtimestamp(picture.at or now, UTC).strftime("%H:%M:%S"),
             picture=picture,
             stale=picture.fault is None and picture.at is not None and now - picture.at > FRESH,
             **context,
