@@ -22,7 +22,7 @@ AS_WRITTEN = b"""
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | text,
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text,
     lambda below: st.lists(below, max_size=3) | st.dictionaries(text, below, max_size=3),
     max_leaves=8,
 )
