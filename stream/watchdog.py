@@ -39,7 +39,7 @@ class Watchdog(mode.Service):
                 self.app.lanes.report()
             try:
                 await self._unpark()
-                self.words = self._look()
+                self.words = self._dead() or self._look()
             except asyncio.CancelledError:
                 raise
             except Exception as fault:
@@ -68,6 +68,19 @@ class Watchdog(mode.Service):
             # The coordinator's own error: raising it to us is what lets it go on.
             metrics.WATCHDOG(worker=self.app.conf.id, event="unparked").inc()
             log.warning("the group coordinator had stopped on an error and goes on", detail=repr(fault))
+
+    def _dead(self) -> str | None:
+        """Aiokafka's own tasks end on a fault of theirs, and nobody is told: without one nothing is ever fetched again, without
+        the other this worker goes on with partitions that the group has long given to somebody else.
+        """
+        consumer = getattr(getattr(self.app.consumer, "_thread", None), "_consumer", None)
+        if consumer is None or consumer._closed:
+            return None
+        for owner, name in (("_coordinator", "_coordination_task"), ("_fetcher", "_fetch_task")):
+            task = getattr(getattr(consumer, owner, None), name, None)
+            if task is not None and task.done():
+                return f"aiokafka's {name.strip('_').replace('_', ' ')} has ended"
+        return None
 
     def _look(self) -> str | None:
         app = self.app

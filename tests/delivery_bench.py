@@ -6,7 +6,6 @@ Everything between is the real code: the reader, `Delivery`, `AmplitudeCourier`,
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import orjson
-from prometheus_client import REGISTRY
 
+from listwire import metrics
 from listwire.redaction import Redactor
 from listwire.settings.models import Delivery as Limits
 from stream.agents.subscriptions import SortWebhooks
@@ -29,7 +28,7 @@ from tests.virtual_time import LoopClock
 from tests.webhook_bodies import AUDIENCE, webhook
 from vendors.amplitude import Accepted, Answer
 
-_numbers = itertools.count()
+WORKER = "bench"
 # What a fake Amplitude does with a request: an answer, an exception, or something to wait for first.
 Answering = Callable[[list[dict[str, Any]]], Awaitable[Answer]]
 
@@ -165,8 +164,9 @@ class Bench:
     def __post_init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.clock = LoopClock(self.loop)
-        self.worker = f"bench{next(_numbers)}"
+        self.worker = WORKER
         self.moves = 0
+        self._before = {source: self._count(source) for source in self.sources}
         limits = Limits(park_after=self.park_after, probe_every=self.probe_every)
         couriers: dict[str, AmplitudeCourier] = {}
         readers = {}
@@ -231,14 +231,17 @@ class Bench:
         ]
 
     def counted(self, source: str = "newsletter") -> Mapping[str, int]:
-        """`records_total` of this bench by outcome, without those at 0."""
-        found = {}
-        for outcome in ("received", "delivered", "filtered", "dead_lettered", "returned"):
-            labels = {"worker": self.worker, "connection": f"sources.{source}", "outcome": outcome}
-            if value := REGISTRY.get_sample_value("listwire_records_total", labels):
-                found[outcome] = int(value)
-        return found
+        """`records_total` since this bench was made, by outcome, without those at 0."""
+        now = self._count(source)
+        return {name: now[name] - was for name, was in self._before[source].items() if now[name] != was}
+
+    def _count(self, source: str) -> dict[str, int]:
+        """Read from the counters themselves: collecting the registry takes longer than a delivery."""
+        name = f"sources.{source}"
+        return {
+            outcome: int(metrics.RECORDS(worker=WORKER, connection=name, outcome=outcome)._value.get())
+            for outcome in ("received", "delivered", "filtered", "dead_lettered", "returned")
+        }
 
     def in_flight(self, source: str = "newsletter") -> float:
-        labels = {"worker": self.worker, "connection": f"sources.{source}"}
-        return REGISTRY.get_sample_value("listwire_records_in_flight", labels) or 0.0
+        return float(metrics.IN_FLIGHT(worker=WORKER, connection=f"sources.{source}")._value.get())
