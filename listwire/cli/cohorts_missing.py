@@ -139,12 +139,11 @@ def _print(found: dict[str, Any]) -> None:
         click.echo(f"These cohorts share the tag: {', '.join(found['cohort_ids'])}.")
     if found["without_address"]:
         click.echo(f"{count(found['without_address'], 'user')} had no usable address: see `listwire dead-letters ls`.")
+    untagged = len(found["untagged"])
     click.echo(f"  {found['tagged']:,} carry it")
-    click.echo(f"  {len(found['untagged']):,} are in the audience and do not carry it (yet)")
+    click.echo(
+        f"  {untagged:,} are in the audience and do not carry it (yet)" + ("; --json lists them" if untagged else "")
+    )
     click.echo(f"  {len(found['missing']):,} are not in the audience")
-    for title, addresses in (
-        ("In the audience, without the tag", found["untagged"]),
-        ("Not in the audience", found["missing"]),
-    ):
-        if addresses:
-            click.echo(f"\n{title}:\n" + "\n".join(addresses))
+    if found["missing"]:
+        click.echo("\nNot in the audience:\n" + "\n".join(found["missing"]))

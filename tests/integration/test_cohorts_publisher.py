@@ -203,7 +203,8 @@ async def test_the_answer_in_words_hides_addresses_unless_asked(
     assert "'Power users' for daily: 2 addresses should carry the tag, after 2 messages since " in ran.out
     assert "These cohorts share the tag: other, power-users-63872142." in ran.out
     assert "2 users had no usable address" in ran.out
-    assert "  0 carry it\n  1 are in the audience and do not carry it (yet)\n  1 are not in the audience\n" in ran.out
+    assert "  0 carry it\n  1 are in the audience and do not carry it (yet); --json lists them\n" in ran.out
+    assert "  1 are not in the audience\n" in ran.out
     assert address_hash("member1@example.com") in ran.out
     assert "@example.com" not in ran.out
     ran = await cohorts(config, "missing", "--sync", "daily", "--cohort", NAME, "--reveal")
