@@ -36,7 +36,7 @@ class Run:
 
     __slots__ = (
         "begin", "checksum", "end", "first", "headers", "key", "offset", "partition", "records", "serialized_key_size",
-        "serialized_value_size", "timestamp", "timestamp_type", "topic", "value", "weight",
+        "serialized_value_size", "timestamp", "timestamp_type", "topic", "weight",
     )  # fmt: skip
 
     def __init__(self, records: Sequence[Any], begin: int, end: int, first: int) -> None:
@@ -50,8 +50,12 @@ class Run:
         self.timestamp, self.timestamp_type = records[0].timestamp, last.timestamp_type
         self.headers: tuple[()] = ()
         self.key = self.checksum = None
-        self.value = self
         self.serialized_key_size = self.serialized_value_size = 0
+
+    @property
+    def value(self) -> Run:
+        """Itself. Not an attribute: in a cycle, each run's records would wait for the garbage collector."""
+        return self
 
 
 def weight(records: Sequence[Any]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -45,10 +46,20 @@ def run(
     loop.run_until_complete(status.start())
     try:
         log.info("starting", worker=name, status_port=status.port)
+        _spare_the_collector()
         return _execute(app, loop)
     finally:
         if not loop.is_closed():
             loop.run_until_complete(status.stop())
+
+
+def _spare_the_collector() -> None:
+    """Records and runs die by their reference counts, in no cycle. At Python's thresholds the collector would walk all that
+    start-up made, over and over: a fifth of a drain's CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 def _execute(app: App, loop: asyncio.AbstractEventLoop) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -202,6 +204,20 @@ def test_to_faust_a_run_is_one_message_at_its_last_offset() -> None:
     run = Run([record(3, value=b"abc"), record(5, value=b"")], 2, 9, 2)
     assert (run.topic, run.partition, run.offset, run.value, run.key, run.headers) == ("topic", 0, 8, run, None, ())
     assert run.weight == 3 + 2 * RECORD_COST
+
+
+def test_a_run_frees_its_records_without_the_garbage_collector() -> None:
+    class Record(SimpleNamespace):
+        pass
+
+    one = Record(**vars(record(0)))
+    run, gone = Run([one], 0, 1, 0), weakref.ref(one)
+    gc.disable()
+    try:
+        del one, run
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 # The consumer, on the main thread -------------------------------------------------------------------------------------
