@@ -48,7 +48,7 @@ def listwire_here(*arguments: str | Path, cwd: Path) -> Ran:
     """The same within this process, for the many tests that need no process of their own: a start costs a second. What would
     be a traceback there is an exception here.
     """
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LISTWIRE_")}
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -67,4 +67,4 @@ def listwire_here(*arguments: str | Path, cwd: Path) -> Ran:
         root.handlers[:] = handlers
         root.setLevel(level)
         structlog.reset_defaults()
-    return Ran(code if isinstance(code, int) else 1, out.getvalue(), err.getvalue())
+    return Ran(code if isinstance(code, int) else 1, *(each.buffer.getvalue().decode() for each in (out, err)))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from listwire.settings import Settings
+from tests.integration import operations
 from tests.kafka_broker import broker_for_session
 
 
@@ -13,3 +16,18 @@ from tests.kafka_broker import broker_for_session
 def bootstrap(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
     with broker_for_session(tmp_path_factory, worker_id) as servers:
         yield servers
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The settings file of a broker with Listwire's topics, for tests that begin with `operations.fresh_topics`."""
+    with operations.listwire_kafka(tmp_path_factory.mktemp("operations")) as (_broker, path):
+        yield path
+
+
+@pytest.fixture
+async def settings(config: Path) -> Settings:
+    """Of that broker, with Listwire's topics empty."""
+    found = operations.settings_of(config)
+    await operations.fresh_topics(found)
+    return found

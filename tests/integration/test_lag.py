@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,19 +23,6 @@ from tests.contract.commands import listwire
 from tests.integration import operations
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with operations.listwire_kafka(tmp_path_factory.mktemp("lag")) as (_broker, path):
-        yield path
-
-
-@pytest.fixture
-async def settings(config: Path) -> AsyncIterator[Settings]:
-    found = operations.settings_of(config)
-    await operations.fresh_topics(found)
-    return found
 
 
 async def lag_of(settings: Settings, group: str = topics.SUBSCRIPTIONS_GROUP) -> GroupLag:
