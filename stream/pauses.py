@@ -24,6 +24,7 @@ class PauseWatch(mode.Service):
         self.pauses = pauses
         self.connections = connections
         self.every = every
+        self.looking = asyncio.Lock()
         super().__init__(**kwargs)
 
     async def look(self) -> None:
@@ -41,8 +42,12 @@ class PauseWatch(mode.Service):
     @mode.Service.task
     async def _watch(self) -> None:
         while not self.should_stop:
-            await self.sleep(self.every)
-            await self.look()
+            await self.sleep(self.every)  # a stop ends it
+            if not self.should_stop:
+                async with self.looking:
+                    await self.look()
 
     async def on_stop(self) -> None:
-        await self.pauses.close()
+        # Not while a look is under way: it would open again what is closed here.
+        async with self.looking:
+            await self.pauses.close()
