@@ -38,29 +38,36 @@ _GRACE: Final = 1.0
 log = logs.get("listwire.ingress")
 
 
-class Lane:
-    """One partition: records handed over and not yet acknowledged, oldest first, with the moment they were.
+class UnderWay:
+    """A batch that aiokafka has and Kafka has not acknowledged: when it began, and how many bytes of bodies it holds."""
 
-    `closed` lanes take nothing: their oldest record is late, or their producer's sequence is broken for good.
+    __slots__ = ("began", "size")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.size = 0
+
+
+class Lane:
+    """One partition, and its batches that are under way, oldest first.
+
+    `closed` lanes take nothing: their oldest batch is late, or their producer's sequence is broken for good.
     """
 
-    __slots__ = ("broken", "closed", "partition", "waiting")
+    __slots__ = ("batch", "broken", "closed", "newest", "partition", "under_way")
 
     def __init__(self, partition: TopicPartition) -> None:
         self.partition = partition
         self.closed = False
         self.broken = False
-        self.waiting: dict[asyncio.Future[Any], float] = {}
+        self.batch: Any = None  # aiokafka's, the newest, which may still grow; `newest` is ours for it
+        self.newest = UnderWay(0.0)
+        self.under_way: dict[UnderWay, None] = {}
 
-    def oldest(self) -> float | None:
-        return next(iter(self.waiting.values()), None)
-
-    def look(self, now: float, late: float) -> float:
-        """Opens or closes the lane by its oldest record, whose age it returns."""
-        oldest = self.oldest()
-        age = 0.0 if oldest is None else now - oldest
-        self.closed = self.broken or age > late
-        return age
+    def age(self, now: float) -> float:
+        """Of the oldest batch; 0 when nothing is under way."""
+        oldest = next(iter(self.under_way), None)
+        return 0.0 if oldest is None else now - oldest.began
 
 
 class KafkaStore:
@@ -122,35 +129,39 @@ class KafkaStore:
         lane = lanes[partition_of(key, len(lanes))]
         if lane.closed:
             return False
+        accumulator = producer._message_accumulator
         try:
             # What producer.send() comes down to, once the partition is known; the rest of it would take a quarter of all
             # the time that a record costs here.
-            sent: asyncio.Future[Any] = await producer._message_accumulator.add_message(
+            sent: asyncio.Future[Any] = await accumulator.add_message(
                 lane.partition, key, value, self._late, headers=headers
             )
+            batch = accumulator._batches[lane.partition][-1]
+            if batch is not lane.batch:
+                lane.batch = batch
+                lane.newest = UnderWay(self._now())
+                lane.under_way[lane.newest] = None
+                batch.future.add_done_callback(partial(self._settled, lane, lane.newest))
+            lane.newest.size += len(value)
+            self._bytes += len(value)
+            # Who gives up here leaves its record in the batch, which keeps its place and its bytes until it is settled.
+            await sent
         except (KafkaTimeoutError, ProducerClosed):
             return False  # its batch was full for too long, or another producer takes over just now
         except ClientError as fault:
             self._broken(lane, fault)
             return False
-        receipt: asyncio.Future[bool] = sent.get_loop().create_future()
-        lane.waiting[sent] = self._now()
-        self._bytes += len(value)
-        sent.add_done_callback(partial(self._settled, lane, len(value), receipt))
-        return await receipt
+        return True
 
-    def _settled(self, lane: Lane, size: int, receipt: asyncio.Future[bool], sent: asyncio.Future[Any]) -> None:
-        """Also for records whose request was answered 503 long ago: they keep their place and their memory until here."""
-        del lane.waiting[sent]
-        self._bytes -= size
-        fault = sent.exception()
+    def _settled(self, lane: Lane, batch: UnderWay, settled: asyncio.Future[Any]) -> None:
+        del lane.under_way[batch]
+        self._bytes -= batch.size
+        fault = settled.exception()
         if fault is None:
             self._acknowledged = True
             lane.closed = lane.broken
         else:
             self._broken(lane, fault)
-        if not receipt.done():
-            receipt.set_result(fault is None)
 
     def _broken(self, lane: Lane, fault: BaseException) -> None:
         if lane.broken or isinstance(fault, ProducerClosed):
@@ -166,7 +177,11 @@ class KafkaStore:
         if self._acknowledged:
             self._acknowledged = False
             self._last_acknowledged = now
-        oldest = max((lane.look(now, self._late) for lane in self._all_lanes()), default=0.0)
+        oldest = 0.0
+        for lane in self._all_lanes():
+            age = lane.age(now)
+            lane.closed = lane.broken or age > self._late
+            oldest = max(oldest, age)
         late = oldest > self._late
         if late != self._was_late:
             self._was_late = late
@@ -185,8 +200,7 @@ class KafkaStore:
             return False
         if self._acknowledged or now - self._last_acknowledged < FRESH:
             return True
-        oldest = min((at for lane in self._all_lanes() if (at := lane.oldest()) is not None), default=now)
-        if now - oldest > _ASK_WITHIN:
+        if any(lane.age(now) > _ASK_WITHIN for lane in self._all_lanes()):
             return False
         if now - self._last_asked >= FRESH:
             if self._asking is None or self._asking.done():

@@ -95,9 +95,12 @@ async def end_producer(producer: Any, grace: float) -> None:
     await asyncio.wait([flush], timeout=grace)
     flush.cancel()
     accumulator = producer._message_accumulator
+    waiting = [batch for batches in accumulator._batches.values() for batch in batches]
     # A batch that waits for another attempt is where its own end does not look for it: a KeyError in a callback.
-    accumulator._pending_batches.update(batch for batches in accumulator._batches.values() for batch in batches)
+    accumulator._pending_batches.update(waiting)
     accumulator.fail_all(ProducerClosed())
+    for batch in waiting:
+        batch._drain_waiter.exception()  # else asyncio complains that nobody has looked
     try:
         await producer.stop()
     except Exception as fault:  # the batch under way is no longer where its sender left it

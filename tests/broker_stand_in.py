@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka.errors import KafkaConnectionError, OutOfOrderSequenceNumber
+from aiokafka.producer.message_accumulator import MessageAccumulator, MessageBatch
+from aiokafka.record import MemoryRecords
 from aiokafka.structs import TopicPartition
 
 from ingress.keys import partition_of
@@ -43,62 +45,44 @@ class Broker:
 
 
 class Producer:
-    """As much of AIOKafkaProducer, its accumulator and its client as the store touches."""
+    """As much of AIOKafkaProducer and its client as the store touches, around aiokafka's own accumulator of batches."""
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
-        self.waiting: list[tuple[int, bytes, asyncio.Future[Any]]] = []
         self.poisoned: set[int] = set()
         self.closed = False
-        self._message_accumulator = self
         self.client = self
         self.cluster = self
-        self._batches: dict[TopicPartition, list[Any]] = {}
-        self._pending_batches: set[Any] = set()
-
-    async def add_message(
-        self,
-        tp: TopicPartition,
-        key: bytes,
-        value: bytes,
-        timeout: float,
-        timestamp_ms: int | None = None,
-        headers: Any = (),
-    ) -> asyncio.Future[Any]:
-        if self.broker.broken_for_good:
-            raise KafkaConnectionError("Unexpected error during batch delivery")
-        sent = asyncio.get_running_loop().create_future()
-        self.waiting.append((tp.partition, value, sent))
-        asyncio.get_running_loop().call_later(0.01, self.answer)
-        return sent
+        self._message_accumulator = Accumulator(self)
 
     def answer(self) -> None:
-        for each in list(self.waiting):
-            partition, value, sent = each
-            if partition in self.broker.silent or not self.broker.up:
-                continue
-            self.waiting.remove(each)
-            if self.broker.refuses or partition in self.poisoned:
+        """What the sender does with what waits."""
+        if not self.broker.up:
+            return
+        muted = {TopicPartition(TOPIC, partition) for partition in self.broker.silent}
+        nodes, _ = self._message_accumulator.drain_by_nodes((), muted)
+        for tp, batch in nodes.get(1, {}).items():
+            if self.broker.refuses or tp.partition in self.poisoned:
                 # Kafka: one refused batch, and the sequence of the partition is broken for this producer.
-                self.poisoned.add(partition)
-                sent.set_exception(self.broker.refuses or OutOfOrderSequenceNumber())
+                self.poisoned.add(tp.partition)
+                batch.failure(self.broker.refuses or OutOfOrderSequenceNumber())
                 self.broker.refuses = None
             else:
-                self.broker.records.append((partition, value))
-                sent.set_result(None)
+                self.broker.records += [(tp.partition, value) for value in _values(batch)]
+                batch.done(0, -1)
+
+    @property
+    def waiting(self) -> int:
+        """Batches that nobody has answered."""
+        return sum(map(len, self._message_accumulator._batches.values()))
 
     async def flush(self) -> None:
         while self.waiting:
             await asyncio.sleep(0.01)
             self.answer()
 
-    def fail_all(self, fault: Exception) -> None:
-        for _, _, sent in self.waiting:
-            sent.set_exception(fault)
-        self.waiting.clear()
-
     async def stop(self) -> None:
-        assert not self.waiting, "aiokafka's stop() waits for what is under way"
+        await self._message_accumulator.close()
         self.closed = True
 
     async def partitions_for(self, topic: str) -> set[int]:
@@ -114,6 +98,29 @@ class Producer:
         self.broker.asked += 1
         await asyncio.sleep(0.01)
         return self.broker.up
+
+
+class Accumulator(MessageAccumulator):  # type: ignore[misc]
+    """aiokafka's; a hundredth of a second after each record the producer has an answer for it."""
+
+    def __init__(self, producer: Producer) -> None:
+        super().__init__(producer, 16384, 0, 8.0)
+        self._producer = producer
+
+    async def add_message(self, *args: Any, **more: Any) -> asyncio.Future[Any]:
+        if self._producer.broker.broken_for_good:
+            raise KafkaConnectionError("Unexpected error during batch delivery")
+        sent: asyncio.Future[Any] = await super().add_message(*args, **more)
+        asyncio.get_running_loop().call_later(0.01, self._producer.answer)
+        return sent
+
+
+def _values(batch: MessageBatch) -> list[bytes]:
+    records = MemoryRecords(bytes(batch.get_data_buffer()))
+    found: list[bytes] = []
+    while (some := records.next_batch()) is not None:
+        found += [record.value for record in some]
+    return found
 
 
 @asynccontextmanager
