@@ -48,7 +48,7 @@ class Bounds:
 class Reader:
     """One consumer, one read at a time. `fetch_bytes` a partition and fetch; a larger record still comes whole."""
 
-    def __init__(self, kafka: Kafka, *, fetch_bytes: int = 1 << 20, clock: Clock | None = None) -> None:
+    def __init__(self, kafka: Kafka, *, fetch_bytes: int = 256 << 10, clock: Clock | None = None) -> None:
         self.kafka = kafka
         self.clock = clock or SystemClock()
         self._consumer: Any = AIOKafkaConsumer(
@@ -121,7 +121,7 @@ class Reader:
         Without records the position has still moved: what lay there were markers or records of aborted transactions.
         """
         self._go_to(topic, partition, start)
-        found, position = await self._step(topic, partition, start)
+        found, position = await self._step(topic, partition, start, end)
         self._consumer.unsubscribe()
         return [record for record in found if record.offset < end], min(position, end)
 
@@ -132,7 +132,7 @@ class Reader:
         self._go_to(topic, partition, start)
         position = start
         while position < end:
-            found, position = await self._step(topic, partition, position)
+            found, position = await self._step(topic, partition, position, end)
             if wanted := [record for record in found if record.offset < end]:
                 yield wanted
         self._consumer.unsubscribe()
@@ -162,14 +162,16 @@ class Reader:
         self._consumer.assign([place])
         self._consumer.seek(place, offset)
 
-    async def _step(self, topic: str, partition: int, before: int) -> tuple[list[Record], int]:
-        """Waits until the position has moved."""
+    async def _step(self, topic: str, partition: int, before: int, end: int) -> tuple[list[Record], int]:
+        """Waits until the position has moved. What is not asked for of a fetch is not decoded."""
         place = TopicPartition(topic, partition)
         patience = self.clock.monotonic() + PATIENCE
         while True:
             try:
                 try:
-                    got = (await self._consumer.getmany(place, timeout_ms=1000)).get(place, [])
+                    got = (await self._consumer.getmany(place, timeout_ms=1000, max_records=end - before)).get(
+                        place, []
+                    )
                     found = [_record(record) for record in got]
                 except UnicodeDecodeError:
                     found = await self._singly(place)
