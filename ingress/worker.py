@@ -23,8 +23,9 @@ from listwire.settings import Settings
 _TICK: Final = 0.1
 _CONNECT_WITHIN: Final = 5.0
 _FLUSH_WITHIN: Final = 1.0
-# Under load a batch a partition holds what came in while the one before was under way.
-_BATCH_BYTES: Final = 256 * 1024
+# Kafka holds a topic's max.message.bytes against whole batches, so none may outgrow what `topics ensure` insists on. One
+# record may be larger than this, alone.
+BATCH_BYTES: Final = 64 * 1024
 
 log = logs.get("listwire.ingress")
 
@@ -46,7 +47,7 @@ class Worker:
 
     async def _connect(self) -> Any:
         return await kafka.durable_producer(
-            self._settings.kafka, client_id="listwire-ingress", max_batch_size=_BATCH_BYTES, linger_ms=0
+            self._settings.kafka, client_id="listwire-ingress", max_batch_size=BATCH_BYTES, linger_ms=0
         )
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

@@ -11,6 +11,8 @@ from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, OutOfOr
 
 from ingress.keys import partition_of
 from ingress.producer import KafkaStore
+from ingress.worker import BATCH_BYTES
+from listwire import topics
 from tests import virtual_time
 from tests.broker_stand_in import PARTITIONS, TOPIC, A, B, Broker, put, running
 
@@ -286,3 +288,7 @@ def test_stopping_does_not_wait_for_a_kafka_that_is_away() -> None:
         assert broker.producers[0].closed
 
     run(main())
+
+
+def test_no_batch_outgrows_what_a_topic_must_take() -> None:
+    assert all(topics.BY_NAME[name].least_bytes >= BATCH_BYTES for name in (topics.WEBHOOKS, topics.COHORT_CHANGES))
