@@ -39,11 +39,12 @@ class Refusal:
 
 @dataclass
 class Letters:
-    """The open dead letters, summed up once a look."""
+    """The open dead letters, summed up once a look. `left_out`: older records of their topic that nobody looked at."""
 
     heaps: list[Heap] = field(default_factory=list)
     of: dict[tuple[str, str], Entry] = field(default_factory=dict)
     refused: dict[str, Entry] = field(default_factory=dict)
+    left_out: int = 0
 
     @property
     def count(self) -> int:

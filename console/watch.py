@@ -31,6 +31,8 @@ from vendors import accounts
 EVERY = 2.0
 AFTER_A_FAULT = 3.0
 ASK_EVERY = 60.0
+# Records of the dead-letter topic that pages know: some 80 MB.
+MOST_LETTERS = 100_000
 # What a worker writes where somebody has paused the connection: no refusal.
 PAUSED = "paused by `listwire pause`"
 
@@ -92,7 +94,7 @@ class Watch:
         kafka = self.settings.kafka
         lags = await stack.enter_async_context(LagReader(kafka, clock=self.clock))
         reader = await stack.enter_async_context(Reader(kafka, clock=self.clock))
-        box = LetterBox(await stack.enter_async_context(Reader(kafka, clock=self.clock)))
+        box = LetterBox(await stack.enter_async_context(Reader(kafka, clock=self.clock)), most=MOST_LETTERS)
         pauses = Pauses(kafka)
         stack.push_async_callback(pauses.close)
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=worker_metrics.WITHIN, trust_env=False))
@@ -115,6 +117,7 @@ class Watch:
         await picture.feed.look(reader)
         async with self.letters_lock:
             picture.letters = summed_up(box.index, picture.shown_origins())
+            picture.letters.left_out = box.left_out
             await self._read_refusals(box)
         picture.pauses = dict(await pauses.read())
         picture.said = await worker_metrics.ask(client, self._workers)

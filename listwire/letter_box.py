@@ -20,10 +20,14 @@ Progress = Callable[[int, int], None]
 
 
 class LetterBox:
-    """Uses `reader` alone while one of its methods runs."""
+    """Uses `reader` alone while one of its methods runs. `most`: only the topic's newest records, about so many, to be bounded
+    in memory however many letters there are; `left_out` counts the older ones.
+    """
 
-    def __init__(self, reader: Reader, *, keep_done: bool = False) -> None:
+    def __init__(self, reader: Reader, *, keep_done: bool = False, most: int | None = None) -> None:
         self.reader = reader
+        self.most = most
+        self.left_out = 0
         self.index = Index(keep_done)
         self._positions: dict[int, int] = {}
 
@@ -33,7 +37,10 @@ class LetterBox:
         if any(self._positions.get(p, 0) > b.end for p, b in bounds.items()):
             # The topic was made anew: what we know is of the old one.
             self.index, self._positions = Index(self.index.keep_done), {}
-        starts = {p: max(b.begin, self._positions.get(p, 0)) for p, b in bounds.items()}
+        share = None if self.most is None else self.most // len(bounds)
+        floors = {p: b.begin if share is None else max(b.begin, b.end - share) for p, b in bounds.items()}
+        self.left_out = sum(floors[p] - b.begin for p, b in bounds.items())
+        starts = {p: max(floor, self._positions.get(p, 0)) for p, floor in floors.items()}
         total = sum(bounds[p].end - start for p, start in starts.items())
         read = 0
         for partition, start in starts.items():
@@ -45,7 +52,7 @@ class LetterBox:
                 if progress:
                     progress(read, total)
             self._positions[partition] = bounds[partition].end
-        self.index.expire({partition: b.begin for partition, b in bounds.items()})
+        self.index.expire(floors)
         return self.index
 
     async def letters(self, entries: Iterable[Entry]) -> AsyncIterator[list[tuple[Entry, Letter | None]]]:

@@ -19,10 +19,12 @@ from listwire import topics
 from listwire.clock import SystemClock
 from listwire.kafka_reader import Reader
 from listwire.lag_reader import LagReader
+from listwire.letter_box import LetterBox
 from listwire.settings import Settings
 from listwire.trace import Outcome, Who
 from listwire.trace_reader import trace
 from tests.integration import operations
+from tests.integration.operations import PARTITIONS
 from tests.unit.letters import letter
 from tests.webhook_bodies import webhook
 
@@ -216,3 +218,22 @@ async def test_a_trace_reads_all_topics_or_only_what_is_new_enough(settings: Set
     assert told[-1] == (5, 5)
     recent = await trace(settings, Who(ADA), since=int((time.time() - HOUR) * 1000))
     assert [step.what for step in recent.steps].count("webhook: subscribe") == 1
+
+
+async def test_a_letter_box_with_a_bound_keeps_the_newest_and_counts_the_others(settings: Settings) -> None:
+    async def bury(start: int, number: int) -> None:
+        async with operations.producer(settings) as out:
+            for n in range(start, start + number):
+                made = letter(f"listwire.webhooks/0/{n}", b"%d" % n)
+                await out.send_and_wait(topics.DEAD_LETTERS, made.value, headers=made.headers(), partition=0)
+
+    await bury(0, 30)
+    async with Reader(settings.kafka) as reader:
+        box = LetterBox(reader, most=10 * PARTITIONS)
+        index = await box.refresh()
+        assert sorted(entry.places[0][1] for entry in index.open.values()) == list(range(20, 30))
+        assert box.left_out == 20
+        await bury(30, 5)
+        index = await box.refresh()
+        assert sorted(entry.places[0][1] for entry in index.open.values()) == list(range(25, 35))
+        assert box.left_out == 25
