@@ -15,6 +15,8 @@ from listwire.spoken import duration
 
 # A delivery with its retries takes seconds; what waits longer is behind.
 BEHIND_AFTER = 30.0
+# One process may not have met the refusal yet that another one has just written down.
+REFUSED_LATELY = 60.0
 NO_WORKER = "No worker is running"
 
 
@@ -66,7 +68,7 @@ def verdict(connection: str, found: Evidence, now: float) -> Verdict:
         reason = f": {found.paused}" if found.paused else ""
         told = f"By listwire pause{reason}; its records become dead letters until it is resumed"
         return Verdict(Kind.WARNING, "Paused", (told, *alone))
-    if _refused(found):
+    if _refused(found, now):
         said = found.refusal or f"{vendor} does not accept the key"
         return Verdict(Kind.BAD, f"Refused: {said}", (*late, *alone, *_untried(found)))
     if behind is not None:
@@ -93,12 +95,13 @@ def _behind(found: Evidence, now: float) -> float | None:
     return seconds if seconds >= (BEHIND_AFTER if found.working else 1.0) else None
 
 
-def _refused(found: Evidence) -> bool:
+def _refused(found: Evidence, now: float) -> bool:
     if found.worker is Status.REFUSED:
         return True
-    if found.worker in {Status.CONNECTED, Status.RETRYING} or found.refused_at is None:
+    if found.refused_at is None or (found.delivered_at is not None and found.delivered_at > found.refused_at):
         return False
-    return found.delivered_at is None or found.delivered_at <= found.refused_at
+    accepted = found.worker in {Status.CONNECTED, Status.RETRYING}
+    return not accepted or now - found.refused_at < REFUSED_LATELY
 
 
 def _untried(found: Evidence) -> tuple[str, ...]:

@@ -59,6 +59,8 @@ def processes(settings: Settings) -> list[Child]:
     if settings.cohort_syncs:
         found.append(Child("cohorts", ("worker", "cohorts")))
     found.append(Child("exporter", ("exporter",)))
+    if settings.console.login is not None:
+        found.append(Child("console", ("console",)))
     return found
 
 

@@ -171,6 +171,16 @@ def test_the_workers_are_looked_for_where_the_settings_say(folder: Path) -> None
     assert found(LISTWIRE_CONSOLE__WORKERS="http://a:1") == ["http://a:1"]
 
 
+def test_up_runs_it_too_where_there_is_a_token(folder: Path) -> None:
+    from listwire.cli.up import processes
+
+    def names(**environ: str) -> list[str]:
+        return [child.name for child in processes(load(folder / "listwire.toml", environ))]
+
+    assert "console" not in names()
+    assert "console" in names(LISTWIRE_CONSOLE__TOKEN=TOKEN)
+
+
 def test_trace_wants_an_address(folder: Path) -> None:
     ran = listwire("trace", "nobody", cwd=folder)
     assert (ran.code, ran.out) == (2, "")

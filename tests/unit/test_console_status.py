@@ -40,6 +40,7 @@ TABLE = {
     "refused, and nobody knows why yet": (replace(WORKS, worker=Status.REFUSED), Kind.BAD, "Refused: Amplitude does not accept the key", ()),
     "delivered after the refusal": (replace(REFUSED, delivered_at=NOW - 5), Kind.GOOD, "Connected", ()),
     "the worker says that it is accepted again": (replace(REFUSED, worker=Status.CONNECTED), Kind.GOOD, "Connected", ()),
+    "one worker has not met the refusal that another has just written down": (replace(REFUSED, worker=Status.CONNECTED, refused_at=NOW - 5), Kind.BAD, SAID, ()),
     "a worker that is older than the refusal has not tried": (replace(REFUSED, worker=Status.WAITING, worker_since=NOW - 9000), Kind.BAD, SAID, ()),
     "a worker started since has not tried": (replace(REFUSED, worker=Status.WAITING, worker_since=NOW - 5), Kind.BAD, SAID, ("The worker was started since; the next event shows whether it is accepted now",)),
     "paused, whatever else": (replace(REFUSED, paused="a campaign", oldest_waiting=NOW - 240), Kind.WARNING, "Paused", ("By listwire pause: a campaign; its records become dead letters until it is resumed",)),
