@@ -59,11 +59,15 @@ def card(settings: Settings, picture: Picture, connection: str, now: float) -> C
         origin, goal = f"Mailchimp audience {source.audience}", f"Amplitude project {source.amplitude}"
     else:
         sync = settings.cohort_syncs[name]
-        origin, goal = f"Amplitude cohorts {', '.join(sync.cohorts)}", f"tags in Mailchimp audience {sync.audience}"
+        origin, goal = _cohorts(sync.cohorts), f"tags in Mailchimp audience {sync.audience}"
     return Card(
         connection, kind, name, origin, goal, picture.verdict(connection, now), bars(minutes, hour),
         hour, lately.last_event, picture.letters.of_connection(connection),
     )  # fmt: skip
+
+
+def _cohorts(patterns: list[str]) -> str:
+    return "Every Amplitude cohort" if "*" in patterns else f"Amplitude cohorts {', '.join(patterns)}"
 
 
 def workers(picture: Picture) -> list[Worker]:
