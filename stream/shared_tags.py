@@ -16,7 +16,7 @@ class SharedTags:
     def __init__(self, connection: str) -> None:
         self.connection = connection
         self._cohorts: dict[str, list[str]] = {}
-        self._shared = 0
+        self.shared = 0
 
     def note(self, tag: Tag, cohort_id: str) -> None:
         seen = self._cohorts.setdefault(tag.key, [])
@@ -25,5 +25,5 @@ class SharedTags:
         seen.append(cohort_id)
         if len(seen) > 1:
             log.warning("two cohorts of one name share a tag", connection=self.connection, tag=tag.name, cohorts=seen)
-            self._shared += 2 if len(seen) == 2 else 1
-            metrics.SHARED_TAGS(connection=self.connection).set(self._shared)
+            self.shared += 2 if len(seen) == 2 else 1
+            metrics.SHARED_TAGS(connection=self.connection).set(self.shared)
