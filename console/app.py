@@ -40,10 +40,9 @@ def make_app(settings: Settings, doorkeeper: Doorkeeper, watch: Watch, *, port: 
 
     async def refused(request: Request, fault: Exception) -> Response:
         status = fault.status_code if isinstance(fault, HTTPException) else 500
-        title, words = {
-            404: ("Not here", "There is no such page, or what it showed is gone."),
-            405: ("Not like this", "This address takes a form."),
-        }.get(status, ("That did not work", "The console's log says more."))
+        title, words = ("Not here", "There is no such page, or what it showed is gone.")
+        if status != 404:
+            title, words = ("Not like this", "This address takes something else.")
         return views.page(request, "fault", status=status, title=title, words=words)
 
     app = Starlette(
@@ -55,7 +54,7 @@ def make_app(settings: Settings, doorkeeper: Doorkeeper, watch: Watch, *, port: 
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
         middleware=[Middleware(Guard, doorkeeper=doorkeeper, cookie=cookie, public_origin=public)],
-        exception_handlers={HTTPException: refused, 500: refused},
+        exception_handlers={HTTPException: refused},
         lifespan=lifespan,
     )
     app.state.jobs = jobs

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.forms import read_form
 from console.sessions import Doorkeeper, Session, same
+from listwire import logs
 
 CSP: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -34,6 +35,8 @@ HEADERS: Final = {
 }
 OPEN: Final = ("/login", "/static/", "/healthz")
 SAFE: Final = frozenset({"GET", "HEAD"})
+
+log = logs.get("listwire.console")
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,15 @@ class Guard:
             refused = await self._refused(request)
         except HTTPException as fault:
             refused = PlainTextResponse(f"{fault.detail}\n", fault.status_code)
-        await (refused or self.app)(scope, receive, _dressed(send, request.url.path))
+        dressed = _Dressed(send, request.url.path)
+        try:
+            await (refused or self.app)(scope, receive, dressed)
+        except Exception:  # a guard: the person must get an answer, and one with our headers
+            log.exception("a page of the console failed")
+            if not dressed.started:
+                await PlainTextResponse("That did not work; the console's log says more.\n", 500)(
+                    scope, receive, dressed
+                )
 
     async def _refused(self, request: Request) -> Response | None:
         path = request.url.path
@@ -115,16 +126,26 @@ class Guard:
 
 def _over_tls(request: Request) -> bool:
     """A proxy's word suffices: who forges it only loses their own cookie."""
-    return request.url.scheme == "https" or request.headers.get("x-forwarded-proto", "").lower() == "https"
+    return request.url.scheme == "https" or _first(request, "x-forwarded-proto") == "https"
 
 
-def _dressed(send: Send, path: str) -> Send:
-    async def with_headers(message: Message) -> None:
+def _first(request: Request, name: str) -> str:
+    return request.headers.get(name, "").partition(",")[0].strip().lower()
+
+
+class _Dressed:
+    """Sends with our headers."""
+
+    def __init__(self, send: Send, path: str) -> None:
+        self.send = send
+        self.kept = path.startswith("/static/")
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.started = True
             headers: Any = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers[name] = value
-            headers["Cache-Control"] = "no-cache" if path.startswith("/static/") else "no-store"
-        await send(message)
-
-    return with_headers
+            headers["Cache-Control"] = "no-cache" if self.kept else "no-store"
+        await self.send(message)

@@ -20,9 +20,11 @@ from listwire.clock import SystemClock
 from listwire.kafka_reader import Reader
 from listwire.lag_reader import LagReader
 from listwire.letter_box import LetterBox
+from listwire.logs import address_hash
 from listwire.settings import Settings
 from listwire.trace import Outcome, Who
 from listwire.trace_reader import trace
+from tests.contract.commands import listwire
 from tests.integration import operations
 from tests.integration.operations import PARTITIONS
 from tests.unit.letters import letter
@@ -237,3 +239,17 @@ async def test_a_letter_box_with_a_bound_keeps_the_newest_and_counts_the_others(
         index = await box.refresh()
         assert sorted(entry.places[0][1] for entry in index.open.values()) == list(range(25, 35))
         assert box.left_out == 25
+
+
+async def test_the_trace_command_tells_the_same_in_words_and_for_scripts(settings: Settings, file: Path) -> None:
+    await produce(settings, 1)
+    said = await asyncio.to_thread(listwire, "trace", ADA, "--config", file, cwd=file.parent)
+    assert said.code == 0, said.err
+    assert "webhook: subscribe" in said.out
+    assert "waits for the worker" in said.out
+    assert ADA not in said.all
+    told = await asyncio.to_thread(listwire, "trace", address_hash(ADA), "--json", "--config", file, cwd=file.parent)
+    (step,) = orjson.loads(told.out)["steps"]
+    assert (step["connection"], step["outcome"]) == ("sources.newsletter", "waiting")
+    none = await asyncio.to_thread(listwire, "trace", "nobody@example.com", "--config", file, cwd=file.parent)
+    assert (none.code, "Nothing in Kafka names this address" in none.out) == (0, True)

@@ -212,3 +212,14 @@ async def test_no_page_repeats_a_secret_of_the_settings(door: Door) -> None:
         text = (await door.client.get(path)).text
         for secret in (TOKEN, "the-key-of-amplitude", "the-key-of-mailchimp", "secret-in-the-path"):
             assert secret not in text
+
+
+async def test_a_fault_of_ours_is_an_answer_with_the_policy_and_without_a_traceback(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await door.login()
+    monkeypatch.setattr(door.watch, "picture", None)
+    answer = await door.client.get("/")
+    assert answer.status_code == 500
+    assert answer.headers["content-security-policy"] == CSP
+    assert "Traceback" not in answer.text
