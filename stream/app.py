@@ -17,7 +17,7 @@ from listwire.kafka import servers, tls
 from listwire.settings.models import Kafka
 from stream.connections import Connection
 from stream.dead_letters import DeadLetters
-from stream.fail_stop import FailStop
+from stream.fail_stop import EXIT_CODE, FailStop, end_process_after
 from stream.lanes import Deliver, Lanes
 from stream.pauses import PauseWatch
 from stream.progress import Progress
@@ -26,6 +26,10 @@ from stream.watchdog import Watchdog
 
 # Records a fetch hands over at most; also the size that runs are cut to.
 FETCHED_AT_ONCE = 1000
+# Seconds for a stop, besides the attempt under way: a join that is under way, the last commit, closing connections.
+STOP_WITHIN = 20.0
+# Seconds between the last of our own work and the end of the process.
+LINGER = 2.0
 
 
 class App(faust.App):
@@ -45,8 +49,13 @@ class App(faust.App):
     def _create_directories(self) -> None:
         """None: there are no tables, and a container's file system may be read-only."""
 
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODE if self.fail.fault is not None else int(self.crashed)
+
     async def on_stop(self) -> None:
         """Same order as at a rebalance: no new runs, the attempt under way ends, and only then Faust's last commit."""
+        end_process_after(self.lanes.grace + STOP_WITHIN, lambda: self.exit_code)
         self.progress.ready = False
         if self._consumer is not None:
             self._consumer.stop_flow()
@@ -55,6 +64,11 @@ class App(faust.App):
         await super().on_stop()
         await self.letters.stop()
         await self.close_vendors()
+
+    async def on_shutdown(self) -> None:
+        """All is done. What has not ended by now is aiokafka asking a Kafka that is away, deaf to its cancellation."""
+        await super().on_shutdown()
+        end_process_after(LINGER, lambda: self.exit_code)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from listwire import logs
@@ -33,8 +34,8 @@ class FailStop:
         self._crash = asyncio.ensure_future(self.app.crash(fault))
 
 
-def end_process_after(seconds: float) -> None:
+def end_process_after(seconds: float, code: Callable[[], int] = lambda: EXIT_CODE) -> None:
     """Whatever hangs meanwhile, the process ends."""
-    timer = threading.Timer(seconds, os._exit, (EXIT_CODE,))
+    timer = threading.Timer(seconds, lambda: os._exit(code()))
     timer.daemon = True
     timer.start()

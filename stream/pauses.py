@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +11,11 @@ import mode
 
 from listwire import logs
 from listwire.control import Pauses
-from listwire.errors import ListwireError
 from stream.connections import Connection
 
 log = logs.get("stream.pauses")
 EVERY = 2.0
+STOP_WITHIN = 2.0
 
 
 class PauseWatch(mode.Service):
@@ -24,7 +25,7 @@ class PauseWatch(mode.Service):
         self.pauses = pauses
         self.connections = connections
         self.every = every
-        self.looking = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
         super().__init__(**kwargs)
 
     async def look(self) -> None:
@@ -32,7 +33,7 @@ class PauseWatch(mode.Service):
         try:
             async with asyncio.timeout(30):
                 in_force = await self.pauses.read()
-        except (ListwireError, TimeoutError) as fault:
+        except Exception as fault:
             log.warning("the control topic cannot be read; pauses stay as they are", detail=str(fault))
             return
         for name, connection in self.connections.items():
@@ -44,10 +45,14 @@ class PauseWatch(mode.Service):
         while not self.should_stop:
             await self.sleep(self.every)  # a stop ends it
             if not self.should_stop:
-                async with self.looking:
-                    await self.look()
+                self._looking = asyncio.ensure_future(self.look())
+                await asyncio.wait({self._looking})
 
     async def on_stop(self) -> None:
-        # Not while a look is under way: it would open again what is closed here.
-        async with self.looking:
-            await self.pauses.close()
+        """A look under way would open again what is closed here; while Kafka is away it takes half a minute. So it is cut off."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait({self._looking}, timeout=STOP_WITHIN)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_WITHIN):
+                await self.pauses.close()

@@ -16,7 +16,6 @@ from listwire.kafka import durable_producer
 from listwire.settings import Settings
 from listwire.status_server import StatusServer
 from stream.app import Agent, App, Worker, make_app
-from stream.fail_stop import EXIT_CODE
 from stream.progress import Progress
 
 log = logs.get("stream.worker")
@@ -81,7 +80,7 @@ def _execute(app: App, loop: asyncio.AbstractEventLoop) -> int:
         if app.fail.fault is None:
             log.critical("the worker crashed", exc_info=fault)
             code = 1
-    return EXIT_CODE if app.fail.fault is not None else code
+    return app.exit_code or code
 
 
 def _healthy(app: App) -> tuple[bool, str]:

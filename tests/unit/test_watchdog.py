@@ -245,25 +245,28 @@ async def test_a_stopping_app_is_not_watched_any_more(clock: Hands, progress: Pr
 
 async def test_a_fault_crashes_the_app_once_and_a_timer_stands_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
     crashed: list[BaseException] = []
-    timers: list[Any] = []
+    timers: list[tuple[float, bool]] = []
+    codes: list[int] = []
 
     class Timer:
-        def __init__(self, seconds: float, function: Any, arguments: tuple[int]) -> None:
-            self.args = (seconds, function, arguments)
+        def __init__(self, seconds: float, function: Any) -> None:
+            self.seconds, self.function = seconds, function
             self.daemon = False
 
         def start(self) -> None:
-            timers.append((*self.args, self.daemon))
+            timers.append((self.seconds, self.daemon))
+            self.function()
 
     async def crash(fault: BaseException) -> None:
         crashed.append(fault)
 
     monkeypatch.setattr(threading, "Timer", Timer)
+    monkeypatch.setattr(os, "_exit", codes.append)
     stop = FailStop(SimpleNamespace(crash=crash), seconds=7)
     first = ValueError("first")
     stop(first)
     stop(ValueError("second"))
     await asyncio.sleep(0)
     assert (stop.fault, crashed) == (first, [first])
-    assert timers == [(7, os._exit, (EXIT_CODE,), True)]
-    assert EXIT_CODE == 70
+    assert timers == [(7, True)]
+    assert codes == [EXIT_CODE] == [70]
