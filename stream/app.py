@@ -26,6 +26,8 @@ from stream.watchdog import Watchdog
 
 # Records a fetch hands over at most; also the size that runs are cut to.
 FETCHED_AT_ONCE = 1000
+# Bytes that Kafka sends of one partition at once (a larger record comes whole). They wait in memory until its lane has room.
+FETCHED_BYTES = 512 << 10
 # Seconds for a stop, besides the attempt under way: a join that is under way, the last commit, closing connections.
 STOP_WITHIN = 20.0
 # Seconds between the last of our own work and the end of the process.
@@ -116,6 +118,7 @@ def make_app(agent: Agent, kafka: Kafka, clock: Clock, progress: Progress, loop:
         broker_request_timeout=30.0,
         broker_rebalance_timeout=60.0,
         broker_max_poll_records=FETCHED_AT_ONCE,
+        consumer_max_fetch_size=FETCHED_BYTES,
         worker_redirect_stdouts=False,
     )
     app.transport = RunTransport(app.conf.broker, app, loop=loop)
