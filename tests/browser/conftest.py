@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -87,16 +87,17 @@ class Person:
         def look(_: webdriver.Chrome) -> bool:
             try:
                 return condition()
-            except StaleElementReferenceException:
+            except WebDriverException:  # the page changed while it was looked at
                 return False
 
         WebDriverWait(self.driver, 40, poll_frequency=0.3).until(look, message)
 
 
 def _gone(element: webdriver.remote.webelement.WebElement) -> bool:
+    """Of a page that is no longer there. While it goes the driver has more than one word for that."""
     try:
         element.is_enabled()
-    except StaleElementReferenceException:
+    except WebDriverException:
         return True
     return False
 
