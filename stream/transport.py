@@ -65,6 +65,7 @@ class RunThread(driver.AIOKafkaConsumerThread):
         if reading is None or reading.assignment is not assignment:
             reading = self._reading = Reading(assignment)
         before = {tp: reading.position(tp) for tp in active_partitions}
+        positions = {tp: reading.established(tp) for tp in active_partitions}
         fetched: Any = {}
         try:
             fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
@@ -72,6 +73,8 @@ class RunThread(driver.AIOKafkaConsumerThread):
             fetched = await read_around(consumer, before)
         finally:
             if assignment.active:
+                # Where the position was out of Kafka's range meanwhile, nothing was read from it on.
+                before = {tp: at for tp, at in before.items() if reading.established(tp) is positions[tp]}
                 reading.skipped(before, fetched)
             else:
                 before = {}  # where another assignment stood
@@ -97,6 +100,10 @@ class Reading:
     def position(self, tp: Any) -> int | None:
         state = self.assignment.state_value(tp)
         return state.position if state and state.has_valid_position else None
+
+    def established(self, tp: Any) -> Any:
+        """Another object after each reset of the position by aiokafka (not by a seek)."""
+        return getattr(self.assignment.state_value(tp), "_position_fut", None)
 
     def skipped(self, before: Mapping[Any, int | None], fetched: Mapping[Any, Any]) -> None:
         """A fetch of nothing but aborted records or markers moves the position too. The next run covers them."""

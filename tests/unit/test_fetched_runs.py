@@ -24,7 +24,9 @@ class Assignment:
     def __init__(self, **positions: int | None) -> None:
         self.active = True
         self.states = {
-            TP("topic", int(name[1:])): SimpleNamespace(position=at, has_valid_position=at is not None)
+            TP("topic", int(name[1:])): SimpleNamespace(
+                position=at, has_valid_position=at is not None, _position_fut=object()
+            )
             for name, at in positions.items()
         }
 
@@ -119,6 +121,18 @@ async def test_the_first_fetch_too_may_begin_with_a_hole(monkeypatch: pytest.Mon
     bench = Bench(monkeypatch, Assignment(p0=100))
     assert await bench.read(to=105) is None
     assert span(await bench.read(105, to=106)) == (100, 106, 100)
+
+
+async def test_records_that_kafka_has_deleted_are_no_hole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The position was out of range, so aiokafka went to the earliest record there is: a lane must not take that for holes."""
+    bench = Bench(monkeypatch, Assignment(p0=10))
+
+    def step() -> dict[TP, list[Any]]:
+        bench.assignment.states[T0]._position_fut = object()
+        bench.assignment.move(T0, 31)
+        return {T0: [record(30)]}
+
+    assert span((await bench.fetch(step)).get(T0)) == (30, 31, 30)
 
 
 async def test_a_hole_is_forgotten_when_somebody_seeks_away_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
