@@ -35,9 +35,8 @@ def start_process(name: str) -> Settings:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    """On asyncio's own loop: uvloop's may raise EBUSY while it closes with a TLS connection half shut, and lose a Ctrl-C."""
+    with asyncio.Runner() as runner:
         return runner.run(work)
 
 
