@@ -123,6 +123,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.mark.xdist_group("wheel")  # one worker builds it, once
 def test_the_wheel_holds_every_file_of_every_package(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
@@ -132,6 +133,7 @@ def test_the_wheel_holds_every_file_of_every_package(wheel: Path) -> None:
     assert {name.split("/")[0] for name in inside} == {*PACKAGES, f"listwire-{listwire.__version__}.dist-info"}
 
 
+@pytest.mark.xdist_group("wheel")
 def test_the_command_runs_from_a_venv_made_of_the_wheel(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
     python = tmp_path / "venv" / "bin" / "python"
