@@ -20,7 +20,7 @@ from aiokafka.structs import TopicPartition
 from ingress.keys import partition_of
 from listwire import logs
 from listwire.clock import Clock
-from listwire.errors import KafkaError
+from listwire.errors import ListwireError
 from listwire.kafka import end_producer
 from listwire.topics import MIB
 
@@ -200,7 +200,7 @@ class KafkaStore:
             return False
         if self._acknowledged or now - self._last_acknowledged < FRESH:
             return True
-        if any(lane.age(now) > _ASK_WITHIN for lane in self._all_lanes()):
+        if any(lane.closed or lane.age(now) > _ASK_WITHIN for lane in self._all_lanes()):
             return False
         if now - self._last_asked >= FRESH:
             if self._asking is None or self._asking.done():
@@ -233,10 +233,13 @@ class KafkaStore:
                 except BaseException:
                     self._run(end_producer(producer, 0))
                     raise
-            except (KafkaError, ClientError) as fault:
+            except (
+                Exception
+            ) as fault:  # whatever it is, the next attempt may go well, and without one nothing ever would
                 # Said once a minute or so; aiokafka's own lines are summed up by listwire.logs.
                 if attempt % 30 == 0:
-                    log.warning("no connection to Kafka yet", fault=str(fault))
+                    expected = isinstance(fault, ListwireError | ClientError)
+                    log.warning("no connection to Kafka yet", fault=str(fault), exc_info=not expected)
                 await self._clock.sleep(_AGAIN_AFTER[min(attempt, len(_AGAIN_AFTER) - 1)])
                 attempt += 1
                 continue

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import importlib
+import multiprocessing
 import os
 import resource
 import shutil
@@ -16,7 +18,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.synchronize import Event
 from typing import Any, Final
+
+from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server import Server
 
 from listwire import logs, redaction, topics
 from listwire.errors import SettingsError
@@ -59,13 +67,21 @@ def serve(settings: Settings) -> int:
             return _run(settings, host, port)
 
 
-def _run(settings: Settings, host: str, port: int) -> int:
-    from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
-    from granian.http import HTTP1Settings
-    from granian.log import LogLevels
-    from granian.server import Server
+class _Server(Server):  # type: ignore[misc]
+    """granian's, which tells its workers to stop by a signal alone; one that was just forked would miss it."""
 
-    server: Any = Server(
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.stopping = multiprocessing.Event()
+
+    def shutdown(self, exit_code: int = 0) -> None:
+        self.stopping.set()
+        super().shutdown(exit_code)
+
+
+def _run(settings: Settings, host: str, port: int) -> int:
+    importlib.import_module("ingress.worker")  # once, for all that are forked
+    server = _Server(
         "listwire-ingress",
         address=host,
         port=port,
@@ -85,7 +101,7 @@ def _run(settings: Settings, host: str, port: int) -> int:
     )
     log.info("the ingress listens", url=f"http://{f'[{host}]' if ':' in host else host}:{port}", port=port)
     try:
-        server.serve(target_loader=partial(_load, settings, os.getpid()), wrap_loader=False)
+        server.serve(target_loader=partial(_load, settings, os.getpid(), server.stopping), wrap_loader=False)
     except SystemExit:
         if not server.interrupt_signal:
             log.critical("a worker ended unexpectedly; the ingress ends too, for its supervisor to start it again")
@@ -93,12 +109,14 @@ def _run(settings: Settings, host: str, port: int) -> int:
     return 0
 
 
-def _load(settings: Settings, parent: int) -> Any:
+def _load(settings: Settings, parent: int, stopping: Event) -> Any:
     """Runs in the worker."""
+    from ingress.stopping import Stopping
     from ingress.worker import Worker
 
+    held = Stopping(lambda: stopping.is_set() or os.getppid() != parent)
     logs.configure("ingress", redaction.for_settings(settings), level=settings.logs.level, style=settings.logs.format)
-    return Worker(settings, parent)
+    return Worker(settings, held)
 
 
 # granian's lines go where ours go: through the redaction, to stderr.

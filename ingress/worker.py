@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import signal
 from collections.abc import Awaitable
 from typing import Any, Final
 
@@ -16,7 +14,8 @@ from ingress import routes
 from ingress.app import Ingress, Scope, Send
 from ingress.intake import Receive
 from ingress.producer import KafkaStore
-from listwire import kafka, logs
+from ingress.stopping import Stopping
+from listwire import kafka
 from listwire.clock import SystemClock
 from listwire.settings import Settings
 
@@ -27,15 +26,14 @@ _FLUSH_WITHIN: Final = 1.0
 # record may be larger than this, alone.
 BATCH_BYTES: Final = 64 * 1024
 
-log = logs.get("listwire.ingress")
-
 
 class Worker:
-    """The ASGI callable. `parent` is the process that must live, too."""
+    """The ASGI callable."""
 
-    def __init__(self, settings: Settings, parent: int) -> None:
+    def __init__(self, settings: Settings, stopping: Stopping) -> None:
         self._settings = settings
-        self._parent = parent
+        self._stopping = stopping
+        self._serving = False
         clock = SystemClock()
         table = routes.from_settings(settings)
         self._store = KafkaStore(self._connect, {route.topic for route in table}, clock)
@@ -56,6 +54,7 @@ class Worker:
         await self._store.start(_CONNECT_WITHIN)
         _spare_the_collector()
         await send({"type": "lifespan.startup.complete"})
+        self._serving = True
         await receive()
         self._ingress.stopping = True
         await self._store.stop(_FLUSH_WITHIN)
@@ -67,10 +66,10 @@ class Worker:
         self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
         self._ingress.tick()
         self._store.tick()
-        if self._parent and os.getppid() != self._parent:
-            log.error("the parent process is gone, so this worker stops")
-            self._parent = 0
-            os.kill(os.getpid(), signal.SIGTERM)
+        if self._stopping.wanted():
+            self._ingress.stopping = True
+            if self._serving:
+                self._stopping.tell_granian()
 
 
 def _spare_the_collector() -> None:

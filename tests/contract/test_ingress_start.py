@@ -18,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from listwire import topics
 from sandbox.kafka import EmbeddedKafka
 from tests.contract.commands import Ran, listwire
-from tests.ingress_process import ALL_SECRETS, COHORTS, FORM, HOOK, JSON, running, settings_file
+from tests.ingress_process import ALL_SECRETS, COHORTS, FORM, HOOK, JSON, Ingress, running, settings_file
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
@@ -146,9 +146,22 @@ def test_it_stops_with_0_soon_after_it_is_told_to(ready: Path, tmp_path: Path, h
 
 def test_ctrl_c_reaches_the_workers_as_well_and_still_ends_with_0(ready: Path, tmp_path: Path) -> None:
     with running(ready, tmp_path / "log", "--workers", "2") as ingress:
-        for pid in [*ingress.workers(), ingress.process.pid]:
+        for pid in [*ingress.workers(), ingress.process.pid] * 3:
             os.kill(pid, signal.SIGINT)
         assert ingress.stop() == 0
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.02, 0.1])
+def test_a_stop_while_it_starts_is_not_lost(ready: Path, tmp_path: Path, moment: float) -> None:
+    """A worker that has just been forked has no handlers yet."""
+    ingress = Ingress(ready, tmp_path / "log")
+    while not ingress.workers():
+        assert ingress.process.poll() is None
+    time.sleep(moment)
+    began = time.monotonic()
+    assert ingress.stop() == 0
+    assert time.monotonic() - began < 10
+    assert "Killing" not in ingress.output
 
 
 def test_several_workers_share_the_port_and_add_up_their_metrics(ready: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from ingress.keys import partition_of
 from ingress.producer import KafkaStore
 from ingress.worker import BATCH_BYTES
 from listwire import topics
+from listwire.errors import SettingsError
 from tests import virtual_time
 from tests.broker_stand_in import PARTITIONS, TOPIC, A, B, Broker, put, running
 
@@ -171,6 +172,26 @@ def test_no_kafka_at_the_start_is_false_at_once_and_connected_later() -> None:
             broker.up = True
             await asyncio.sleep(2.1)
             assert await put(store) is True
+
+    run(main())
+
+
+def test_a_fault_that_nobody_thought_of_does_not_end_the_trying() -> None:
+    async def main() -> None:
+        broker = Broker()
+        faults = [TypeError("a surprise"), SettingsError("a file is gone")]
+
+        async def connect() -> Any:
+            if faults:
+                raise faults.pop()
+            return await broker.connect()
+
+        store = KafkaStore(connect, [TOPIC], virtual_time.LoopClock(asyncio.get_running_loop()))
+        await store.start(5)
+        sent = asyncio.create_task(put(store))
+        await asyncio.sleep(0.1)
+        assert await sent is True
+        await store.stop(1)
 
     run(main())
 
