@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -170,3 +171,11 @@ class Worker(mode.Worker):
     async def on_start(self) -> None:
         self.services[0].in_worker = True
         await super().on_start()
+
+    def _on_sigusr1(self) -> None:
+        """Where everything stands. mode would print all local variables beside it, keys and addresses among them."""
+        faulthandler.dump_traceback(all_threads=True)
+
+    def _on_sigusr2(self) -> None:
+        """Mode would stop the process in a debugger, for whoever sends the signal."""
+        self._on_sigusr1()

@@ -175,14 +175,17 @@ class AmplitudeCourier:
         await self._settle(events[middle:], settlement)
 
     async def _wait(self, events: Sequence[Event], answer: Throttled, settlement: Settlement) -> Sequence[Event]:
-        """429: all events of the throttled users wait, the others go out at once. Returns those that waited."""
+        """429: all events of the throttled users wait, the others go out at once. Returns those that waited. A contact whose
+        address changed is two users: its events wait together, so that none overtakes.
+        """
         users = answer.users | {events[i].user_id for i in answer.events if i < len(events)}
         spent = answer.over_quota_users | {events[i].user_id for i in answer.over_quota_events if i < len(events)}
+        held = {event.contact for event in events if event.user_id in users}
         over: list[Event] = []
         waiting: list[Event] = []
         others: list[Event] = []
         for event in events:
-            (over if event.user_id in spent else waiting if event.user_id in users else others).append(event)
+            (over if event.user_id in spent else waiting if event.contact in held else others).append(event)
         if not over and not waiting:
             waiting, others = others, []  # it names nobody we know (derived device ids): all wait
         log.warning(

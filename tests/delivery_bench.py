@@ -137,10 +137,13 @@ class FakeAmplitude:
         return [len(request) for request in self.requests]
 
 
-def event_record(number: int, contact: int | None = None, *, source: str = "newsletter") -> Record:
+def event_record(
+    number: int, contact: int | None = None, *, source: str = "newsletter", address: str | None = None
+) -> Record:
     """The `number`-th event, of its own contact unless told; no two have one insert_id."""
     fired_at = (datetime(2026, 1, 1) + timedelta(seconds=number)).isoformat(" ")  # noqa: DTZ001 - Mailchimp sends no zone
-    body = webhook(number if contact is None else contact, fired_at=fired_at, data_web_id=str(number))
+    more: dict[str, Any] = {} if address is None else {"data_email": address}
+    body = webhook(number if contact is None else contact, fired_at=fired_at, data_web_id=str(number), **more)
     return Record(number, body, headers=(("source", source.encode()),))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -279,6 +280,26 @@ async def test_a_stop_while_kafka_is_away_ends(stage: Stage) -> None:
     assert code == 0
     assert seconds < 40
     stage.broker.start()
+
+
+async def test_a_stop_at_any_moment_of_the_start_ends_it(stage: Stage) -> None:
+    workers = [await stage.worker(partitions=None) for _ in range(3)]
+    for worker, wait in zip(workers, (0.7, 0.7, 1.2), strict=True):
+        await asyncio.sleep(wait)
+        worker.process.send_signal(signal.SIGTERM)
+        worker.process.send_signal(signal.SIGTERM)
+    codes = [await worker.ends(60) for worker in workers]
+    # Before it has handlers, Python itself ends it.
+    assert set(codes) <= {0, -signal.SIGTERM}, stage.said
+
+
+async def test_signals_that_ask_how_it_stands_stop_nothing_and_show_no_secret(stage: Stage) -> None:
+    worker = await stage.worker()
+    for asking in (signal.SIGUSR1, signal.SIGUSR2):
+        worker.process.send_signal(asking)
+    await until(lambda: worker.output.count("most recent call first") >= 2)
+    await stage.produce(event_record(1), partition=0)
+    await stage.delivered(1)
 
 
 # Faults of ours -------------------------------------------------------------------------------------------------------

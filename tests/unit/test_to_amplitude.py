@@ -196,6 +196,17 @@ def test_429_all_events_of_the_throttled_users_wait_and_the_others_go_out_at_onc
     run(main())
 
 
+def test_429_a_contact_whose_address_changed_waits_whole() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.amplitude.script = [Throttled(users(1))]
+        changed = event_record(3, contact=1, address="new@example.com")
+        assert await bench.deliver([event_record(1), event_record(2), changed, event_record(4)])
+        assert [[number(e) for e in request] for request in bench.amplitude.requests[1:]] == [[2, 4], [1, 3]]
+
+    run(main())
+
+
 def test_429_naming_only_events_holds_back_the_others_of_their_users_too() -> None:
     async def main() -> None:
         bench = Bench()
@@ -706,7 +717,11 @@ def test_each_event_ends_delivered_or_dead_lettered_once_and_contacts_keep_their
             bench.loop.call_later(close_after, bench.closing.set)
         total, settled = 0, True
         for contacts in deliveries:
-            records = [event_record(total + i, contact) for i, contact in enumerate(contacts)]
+            # Contact 4 changes its address, again and again: one contact, two users.
+            records = [
+                event_record(total + i, contact, address=f"contact{i % 2}@example.com" if contact == 4 else None)
+                for i, contact in enumerate(contacts)
+            ]
             total += len(records)
             settled = await bench.deliver(records)
             if not settled:
