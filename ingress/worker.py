@@ -18,6 +18,7 @@ from ingress.stopping import Stopping
 from listwire import kafka
 from listwire.clock import SystemClock
 from listwire.settings import Settings
+from listwire.settings_watch import SettingsWatch
 
 _TICK: Final = 0.1
 _CONNECT_WITHIN: Final = 5.0
@@ -51,6 +52,7 @@ class Worker:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         self._tick()
+        watching = SettingsWatch(self._settings).start()
         await self._store.start(_CONNECT_WITHIN)
         _spare_the_collector()
         await send({"type": "lifespan.startup.complete"})
@@ -58,6 +60,7 @@ class Worker:
         await receive()
         self._ingress.stopping = True
         await self._store.stop(_FLUSH_WITHIN)
+        watching.stop()
         if self._timer is not None:
             self._timer.cancel()
         await send({"type": "lifespan.shutdown.complete"})

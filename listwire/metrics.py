@@ -42,6 +42,8 @@ class Metric:
     meaning: str
     process: str
     buckets: tuple[float, ...] = ()
+    # How a gauge of several processes is put together: their sum, or the greatest.
+    together: Literal["livesum", "livemax"] = "livesum"
 
     @cached_property
     def _made(self) -> MetricWrapperBase:
@@ -55,7 +57,7 @@ class Metric:
         }
         more: dict[str, Any] = {"buckets": self.buckets} if self.buckets else {}
         if self.kind == "gauge":
-            more["multiprocess_mode"] = "livesum"
+            more["multiprocess_mode"] = self.together
         return kinds[self.kind](self.name, self.meaning, self.labels, registry=registry, **more)
 
     def __call__(self, **labels: str) -> Any:
@@ -256,6 +258,28 @@ EXPORTER_UP = Metric(
     "gauge",
     (),
     "1 while Kafka answers the exporter. When it has not for a minute, the exporter's other series are gone.",
+    "exporter",
+)
+SETTINGS_STALE = Metric(
+    "listwire_settings_stale",
+    "gauge",
+    (),
+    "1 while the settings on disk differ from those that the process runs with: it needs a restart (`listwire up` does that by itself).",
+    "every process",
+    together="livemax",
+)
+WEBHOOK_OK = Metric(
+    "listwire_webhook_ok",
+    "gauge",
+    ("source",),
+    "1 while Mailchimp has the source's webhook as it should be, 0 where it is gone or changed; asked every 5 minutes for sources with an account, where ingress.public_url is set.",
+    "exporter",
+)
+WEBHOOK_CHANGED = Metric(
+    "listwire_webhook_changed",
+    "gauge",
+    ("source",),
+    "1 where the webhook is there, but with another URL, other events or other sources.",
     "exporter",
 )
 

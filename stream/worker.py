@@ -14,6 +14,7 @@ from listwire.clock import Clock, SystemClock
 from listwire.errors import KafkaError
 from listwire.kafka import durable_producer
 from listwire.settings import Settings
+from listwire.settings_watch import SettingsWatch
 from listwire.status_server import StatusServer
 from stream.app import Agent, App, Worker, make_app
 from stream.progress import Progress
@@ -43,12 +44,14 @@ def run(
     loop.run_until_complete(app.pauses.look())  # before anything of a paused connection is delivered
     status = StatusServer(host, port, default_port, lambda: _healthy(app), lambda: _ready(app))
     loop.run_until_complete(status.start())
+    watching = SettingsWatch(settings).start(loop)
     try:
         log.info("starting", worker=name, status_port=status.port)
         _spare_the_collector()
         return _execute(app, loop)
     finally:
         if not loop.is_closed():
+            watching.stop()
             loop.run_until_complete(status.stop())
 
 

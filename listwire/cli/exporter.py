@@ -11,6 +11,7 @@ import click
 from listwire.cli import context
 from listwire.exporter import Exporter
 from listwire.settings import Settings
+from listwire.settings_watch import SettingsWatch
 from listwire.status_server import StatusServer
 
 DEFAULT_PORT = 8083
@@ -35,6 +36,7 @@ async def _export(settings: Settings, host: str | None, port: int | None) -> Non
         section="exporter",
     )  # fmt: skip
     work = asyncio.create_task(exporter.run())
+    watching = SettingsWatch(settings).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, work.cancel)
     try:
@@ -42,5 +44,6 @@ async def _export(settings: Settings, host: str | None, port: int | None) -> Non
         with contextlib.suppress(asyncio.CancelledError):
             await work
     finally:
+        watching.stop()
         work.cancel()
         await server.stop()

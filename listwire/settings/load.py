@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import orjson
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -24,8 +25,32 @@ DEFAULT_FILE = "listwire.toml"
 NAMED = frozenset({"amplitude", "mailchimp", "sources", "cohort_syncs"})
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where settings were loaded from, so that they can be loaded again: what was asked for, the environment, and what was
+    found there, before a command's flags.
+    """
+
+    path: Path | None = field(compare=False)
+    environ: Mapping[str, str] = field(repr=False, compare=False)
+    loaded: Settings = field(repr=False, compare=False)
+
+    @property
+    def file(self) -> Path | None:
+        return find_file(self.path, self.environ)
+
+    @property
+    def connections(self) -> Path:
+        """`connections.d/`, whether it exists or not."""
+        return connections.directory_of(self.file)
+
+    def load(self) -> Settings:
+        """What stands there now. Raises `SettingsError`."""
+        return load(self.path, self.environ)
+
+
 class Settings(BaseSettings):
-    """The whole of the settings, frozen. `path` is the file it came from, or None."""
+    """The whole of the settings, frozen. `origin` is where they came from."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -39,8 +64,18 @@ class Settings(BaseSettings):
     worker: models.Status = models.Status()
     exporter: models.Status = models.Status()
     console: models.Console = models.Console()
+    connect: models.Connect = models.Connect()
     delivery: models.Delivery = models.Delivery()
     logs: models.Logs = models.Logs()
+
+    _origin: Origin | None = PrivateAttr(None)
+
+    @property
+    def origin(self) -> Origin:
+        """Raises `SettingsError` for settings that were never loaded."""
+        if self._origin is None:
+            raise SettingsError("These settings came from no file and no environment.")
+        return self._origin
 
     @model_validator(mode="after")
     def _references(self) -> Settings:
@@ -161,7 +196,11 @@ def load(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] 
     tree = merged(tree, read_file(file) if file else {})
     tree = merged(tree, EnvironmentSource(environ)())
     try:
-        return Settings(**tree)
+        found = Settings(**tree)
+        # Absolute: a process may change its directory. A copy: the environment's own object cannot reach another process.
+        ours = {name: text for name, text in environ.items() if name.startswith(PREFIX)}
+        found._origin = Origin(Path(path).absolute() if path else None, ours, found)
+        return found
     except ValidationError as fault:
         variable = _variable(fault, environ)
         steps = fault.errors(include_url=False, include_input=False)[0]["loc"]
