@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from listwire.errors import SettingsError
-from listwire.settings import connections, models
+from listwire.settings import connections, models, people
 from listwire.settings.problems import sentence
 from listwire.settings.values import Name, wrong
 
@@ -63,8 +63,8 @@ class Settings(BaseSettings):
     ingress: models.Ingress = models.Ingress()
     worker: models.Status = models.Status()
     exporter: models.Status = models.Status()
-    console: models.Console = models.Console()
-    connect: models.Connect = models.Connect()
+    console: people.Console = people.Console()
+    connect: people.Connect = people.Connect()
     delivery: models.Delivery = models.Delivery()
     logs: models.Logs = models.Logs()
 
