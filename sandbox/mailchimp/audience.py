@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandbox.mailchimp.rules import subscriber_hash, tag_key
 
@@ -19,9 +19,19 @@ STATUSES = frozenset({"subscribed", "unsubscribed", "cleaned", "pending", "trans
 """What a call may set; `archived` exists on reading only."""
 
 
+class Activity(NamedTuple):
+    """An entry of the contact's activity feed. `detail` is a sign-up's category, or why somebody unsubscribed."""
+
+    type: str
+    at: float
+    campaign_id: str = ""
+    by_admin: bool = False
+    detail: str = ""
+
+
 @dataclass(slots=True)
 class Member:
-    """`id` is the subscriber hash; `legacy_id` the ten hex digits that webhooks call `data[id]`."""
+    """`id` is the subscriber hash; `legacy_id` the ten hex digits that webhooks call `data[id]`. `source` is how it came."""
 
     address: str
     id: str
@@ -34,6 +44,9 @@ class Member:
     compliance: bool = False
     tags: tuple[int, ...] = ()
     """A tuple, since most of 100 000 members have few: a set each would be 20 MB."""
+    source: str = "API - Generic"
+    history: tuple[Activity, ...] = ()
+    """Oldest first."""
 
     @property
     def contact_id(self) -> str:

@@ -36,6 +36,15 @@ class Behaviour(msgspec.Struct, forbid_unknown_fields=True):
     unsubscribe_action: bool = True
     """Real unsubscribe webhooks may lack `data[action]`."""
 
+    resubscribe_moves_opt: bool = True
+    """Whether a second subscription moves `timestamp_opt`. Not documented."""
+    feed_shows_signups: bool = True
+    """Whether the activity feed has an entry for each subscription. Not documented."""
+    fired_at_lag: float = 0.0
+    """Seconds by which a webhook's `fired_at` is later than the change that the API tells. Not documented."""
+
+    send_webhooks: bool = True
+    """Off: changes fire nothing, as if each of a webhook's attempts had failed for 75 minutes."""
     signing: bool = True
     """New webhooks get a signing secret (since 2026); older ones have none."""
     resign_retries: bool = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from sandbox.mailchimp import forms, problems
+from sandbox.mailchimp.audience import Activity
 from sandbox.mailchimp.rules import looks_valid, subscriber_hash
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from sandbox.mailchimp.tags import Tags
 
 Source = Literal["user", "admin", "api"]
+# What the API says of how a contact came: values seen in recorded answers. The feed's sign-ups, as its schemas name them.
+CAME_BY: dict[str, str] = {"user": "Hosted Signup Form", "admin": "Admin Add", "api": "API - Generic"}
+SIGNUPS: dict[str, tuple[str, str]] = {
+    "user": ("website_signup", ""), "admin": ("generic_signup", "manual_add"), "api": ("generic_signup", "api"),
+}  # fmt: skip
+BY_ADMIN = "N/A (Unsubscribed by admin)"
+"""Recorded for what admins and API calls did alike."""
 
 
 class Contacts:
@@ -48,16 +56,23 @@ class Contacts:
         if subscriber_hash(address) in audience.forgotten:
             raise problems.forgotten(address)
         member = audience.add_member(address, status, self._clock(), merge_fields=merge_fields)
+        member.source = CAME_BY[source]
         if status == "subscribed":
             self._subscribed(audience, member, source, again=False)
         return member
 
     def _subscribed(self, audience: Audience, member: Member, source: Source, *, again: bool) -> None:
         now = self._clock()
+        if self._behaviour.feed_shows_signups:
+            kind, category = SIGNUPS[source]
+            member.history += (Activity(kind, now, detail=category),)
         if again and self._behaviour.resubscribe_fires == "profile":
-            self._fire(audience, "profile", source, forms.profile(audience, member, now))
+            self._fire(audience, "profile", source, forms.profile(audience, member, self._fired(now)))
         else:
-            self._fire(audience, "subscribe", source, forms.subscribe(audience, member, now))
+            self._fire(audience, "subscribe", source, forms.subscribe(audience, member, self._fired(now)))
+
+    def _fired(self, at: float) -> float:
+        return at + self._behaviour.fired_at_lag
 
     def set_status(
         self,
@@ -79,11 +94,16 @@ class Contacts:
         was, member.status, member.last_changed = member.status, status, self._clock()
         now = member.last_changed
         if status == "subscribed":
-            member.timestamp_opt = now
+            if self._behaviour.resubscribe_moves_opt:
+                member.timestamp_opt = now
             self._subscribed(audience, member, source, again=True)
         elif status == "unsubscribed" and was in ("subscribed", "pending"):
             action = "unsub" if self._behaviour.unsubscribe_action else ""
-            form = forms.unsubscribe(audience, member, now, action=action, reason=reason, campaign_id=campaign_id)
+            why = BY_ADMIN if source != "user" else "None given"
+            member.history += (Activity("unsub", now, campaign_id, source != "user", why),)
+            form = forms.unsubscribe(
+                audience, member, self._fired(now), action=action, reason=reason, campaign_id=campaign_id
+            )
             self._fire(audience, "unsubscribe", source, form)
         elif status == "cleaned":
             form = forms.cleaned(

@@ -10,7 +10,7 @@ from sandbox.mailchimp import bodies, problems
 from sandbox.mailchimp.audience import STATUSES
 from sandbox.mailchimp.edge import REQUEST_ID
 from sandbox.mailchimp.rules import from_iso, iso
-from sandbox.mailchimp.views import answer, link, member_json, page
+from sandbox.mailchimp.views import activity_json, answer, link, member_json, page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from sandbox.mailchimp.audience import Audience, Member
 
 _SORT_FIELDS = ("timestamp_opt", "last_changed")
+ACTIVITIES = frozenset({
+    "open", "click", "bounce", "unsub", "sent", "conversation", "note", "marketing_permission", "postcard_sent",
+    "squatter_signup", "website_signup", "landing_page_signup", "ecommerce_signup", "generic_signup", "order", "event",
+    "survey_response",
+})  # fmt: skip
+"""Mailchimp: what `activity_filters` may name."""
 
 
 def _moment(request: web.Request, name: str) -> int | None:
@@ -37,7 +43,8 @@ def _wanted(request: web.Request) -> Callable[[Member], bool]:
     Archived members are shown only where `status=archived` asks for them.
     """
     since, before = _moment(request, "since_last_changed"), _moment(request, "before_last_changed")
-    opted, status = _moment(request, "since_timestamp_opt"), request.query.get("status", "")
+    opted, unopted = _moment(request, "since_timestamp_opt"), _moment(request, "before_timestamp_opt")
+    status = request.query.get("status", "")
     if status and status not in STATUSES | {"archived"}:
         raise problems.invalid(("status", "The value you selected is not a valid choice."))
 
@@ -47,6 +54,7 @@ def _wanted(request: web.Request) -> Callable[[Member], bool]:
             and (since is None or int(member.last_changed) > since)
             and (before is None or int(member.last_changed) < before)
             and (opted is None or int(member.timestamp_opt) > opted)
+            and (unopted is None or int(member.timestamp_opt) < unopted)
         )
 
     return passes
@@ -75,6 +83,25 @@ class MemberRoutes:
         shown = [member_json(audience, member, self._account.root) for member in page(request, found)]
         links = [link("self", f"{self._account.root}/lists/{audience.id}/members")]
         return answer(request, {"members": shown, "list_id": audience.id, "total_items": len(found), "_links": links})
+
+    async def activity(self, request: web.Request) -> web.Response:
+        """The newest first. `activity_filters` names types; the schema of the answer promises no `total_items`."""
+        audience, member = self._found(request)
+        wanted = set(filter(None, request.query.get("activity_filters", "").split(",")))
+        if not wanted <= ACTIVITIES:
+            raise problems.invalid(("activity_filters", "One or more of the given values is invalid."))
+        entries = [each for each in reversed(member.history) if not wanted or each.type in wanted]
+        links = [link("self", f"{self._account.root}/lists/{audience.id}/members/{member.id}/activity-feed")]
+        return answer(
+            request,
+            {
+                "activity": [activity_json(each) for each in page(request, entries)],
+                "email_id": member.id,
+                "contact_id": member.contact_id,
+                "list_id": audience.id,
+                "_links": links,
+            },
+        )
 
     async def one(self, request: web.Request) -> web.Response:
         return self._shown(request, *self._found(request))
@@ -179,6 +206,7 @@ def routes(account: Account) -> list[web.RouteDef]:
         web.patch(one, here.patch),
         web.delete(one, here.archive),
         web.post(one + "/actions/delete-permanent", here.delete_permanently),
+        web.get(one + "/activity-feed", here.activity),
         web.get(one + "/tags", here.tags),
         web.post(one + "/tags", here.set_tags),
     ]

@@ -79,6 +79,8 @@ class WebhookSender:
 
     def fire(self, audience: Audience, event: str, source: str, form: Form) -> None:
         """To every webhook of the audience that wants the event from that source; campaigns have no source."""
+        if not self._behaviour.send_webhooks:
+            return
         for webhook in audience.webhooks.values():
             wanted = event == "campaign" or webhook.sources.get(source, False)
             if wanted and webhook.events.get(event, False) and not webhook.disabled:

@@ -5,6 +5,7 @@ Read only. Shapes follow the vendor's published description; the tests hold ever
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +20,7 @@ from sandbox.mailchimp.rules import PAGE_DEFAULT, PAGE_LIMIT, field_tree, iso, o
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sandbox.mailchimp.audience import Audience, Member, Segment, Webhook
+    from sandbox.mailchimp.audience import Activity, Audience, Member, Segment, Webhook
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -132,18 +133,40 @@ def member_json(audience: Audience, member: Member, root: str) -> orjson.Fragmen
         merges, full_name = _text(all_merges), _text(f"{all_merges['FNAME']} {all_merges['LNAME']}".strip())
     if member.tags:
         tags = f"[{','.join([_tag(tag, audience.segments[tag].name) for tag in member.tags[:TAGS_SHOWN]])}]"
+    left = ""
+    if member.status == "unsubscribed":
+        why = next((each.detail for each in reversed(member.history) if each.type == "unsub"), "")
+        left = f'"unsubscribe_reason":{_text(why)},'
     backwards = member.id[::-1]
     changed = iso(member.last_changed)
     return orjson.Fragment(
         f'{{"id":"{member.id}","email_address":{_text(member.address)},"unique_email_id":"{backwards[:10]}",'
         f'"contact_id":"{backwards}","full_name":{full_name},"web_id":{member.web_id},"email_type":"html",'
-        f'"status":"{member.status}","consents_to_one_to_one_messaging":true,"merge_fields":{merges},"interests":{{}},'
+        f'"status":"{member.status}",{left}"consents_to_one_to_one_messaging":true,"merge_fields":{merges},"interests":{{}},'
         '"stats":{"avg_open_rate":0,"avg_click_rate":0},"ip_signup":"","timestamp_signup":"",'
         f'"ip_opt":"{member.ip_opt}","timestamp_opt":"{iso(member.timestamp_opt)}","member_rating":2,'
         f'"last_changed":"{changed}","language":"en","vip":false,"email_client":"","location":{_LOCATION},'
-        f'"source":"API - Generic","tags_count":{len(member.tags)},"tags":{tags},"list_id":"{audience.id}",'
+        f'"source":"{member.source}","tags_count":{len(member.tags)},"tags":{tags},"list_id":"{audience.id}",'
         f'"_links":[{{"rel":"self","href":"{root}/lists/{audience.id}/members/{member.id}","method":"GET"}}]}}'
     )
+
+
+def activity_json(entry: Activity) -> Json:
+    """Mailchimp's activity schemas: which fields an entry has depends on its type; times carry microseconds."""
+    shown: Json = {
+        "activity_type": entry.type,
+        "created_at_timestamp": datetime.fromtimestamp(int(entry.at), UTC).isoformat(timespec="microseconds"),
+    }
+    if entry.type == "unsub":
+        shown |= {
+            "campaign_id": entry.campaign_id,
+            "campaign_title": "A campaign" if entry.campaign_id else "",
+            "is_admin_unsubscribed": entry.by_admin,
+            "unsubscribe_reason": entry.detail,
+        }
+    elif entry.type == "generic_signup":
+        shown["signup_category"] = entry.detail
+    return shown
 
 
 def segment_json(audience: Audience, segment: Segment, root: str) -> Json:

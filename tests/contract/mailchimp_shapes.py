@@ -58,6 +58,10 @@ SHAPES: dict[str, tuple[Any, Any]] = {
     "PUT /lists/{list_id}/members/{subscriber_hash}": ({"email_address": str, "status_if_new": str}, MEMBER),
     "PATCH /lists/{list_id}/members/{subscriber_hash}": ({}, MEMBER),
     "DELETE /lists/{list_id}/members/{subscriber_hash}": (None, None),
+    "GET /lists/{list_id}/members/{subscriber_hash}/activity-feed": (
+        None,
+        {"activity": [{"activity_type": str, "created_at_timestamp": str}], "email_id": str, "list_id": str},
+    ),
     "GET /lists/{list_id}/members/{subscriber_hash}/tags": (None, {"tags": [TAG], "total_items": int}),
     "POST /lists/{list_id}/members/{subscriber_hash}/tags": ({"tags": [{"name": str, "status": str}]}, None),
     "GET /lists/{list_id}/segments": (None, {"segments": [SEGMENT], "list_id": str, "total_items": int}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vendors.mailchimp.answers import Audience, Member, Segment, SegmentAnswer, Tag, Webhook
+from vendors.mailchimp.answers import Activity, Audience, Member, Segment, SegmentAnswer, Tag, Webhook
 from vendors.mailchimp.client import EVENTS, SEGMENT_CALL_LIMIT, SOURCES, Mailchimp
 from vendors.mailchimp.connection_limit import ConnectionLimit, Withdrawn
 from vendors.mailchimp.names import base_url_for, subscriber_hash, tag_key
@@ -13,6 +13,7 @@ __all__ = [
     "EVENTS",
     "SEGMENT_CALL_LIMIT",
     "SOURCES",
+    "Activity",
     "Audience",
     "ConnectionLimit",
     "Mailchimp",

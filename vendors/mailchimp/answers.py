@@ -50,6 +50,10 @@ class Member(msgspec.Struct):
     tags: list[Tag] = []
     tags_count: int = 0
     list_id: str = ""
+    source: str = ""
+    """How the contact came: "Hosted Signup Form", "Admin Add", "API - Generic", and others; no list of them is published."""
+    ip_signup: str = ""
+    ip_opt: str = ""
 
     @property
     def merges(self) -> dict[str, Any]:
@@ -61,7 +65,19 @@ class Member(msgspec.Struct):
         return self.status != "archived"
 
 
-MEMBER_FIELDS = tuple(Member.__struct_fields__)
+# Without the addresses of their machines, which only somebody who asks for them by name gets.
+MEMBER_FIELDS = tuple(name for name in Member.__struct_fields__ if not name.startswith("ip_"))
+
+
+class Activity(msgspec.Struct):
+    """An entry of a contact's activity feed: an unsubscription or a sign-up. `is_admin_unsubscribed` is None where it is not
+    said; `campaign_id` is empty where nobody clicked in a campaign.
+    """
+
+    activity_type: str
+    created_at_timestamp: str = ""
+    campaign_id: str = ""
+    is_admin_unsubscribed: bool | None = None
 
 
 class Segment(msgspec.Struct):

@@ -19,6 +19,7 @@ from listwire import metrics
 from listwire.errors import VendorRejected
 from vendors.mailchimp.answers import (
     MEMBER_FIELDS,
+    Activity,
     Audience,
     Member,
     Segment,
@@ -39,6 +40,10 @@ PAGE = 1000
 """Mailchimp: `count` is at most 1000."""
 OVERLAP = 50
 """Members read twice at a page's edge: what changes or leaves meanwhile shifts the rest, and would hide one from us."""
+ACTIVITIES = (
+    "unsub", "squatter_signup", "website_signup", "landing_page_signup", "ecommerce_signup", "generic_signup",
+)  # fmt: skip
+"""Entries of the activity feed that tell of a contact's coming and going."""
 EVENTS = ("subscribe", "unsubscribe", "profile", "cleaned", "upemail", "campaign")
 SOURCES = ("user", "admin", "api")
 
@@ -53,6 +58,10 @@ Item = TypeVar("Item", bound=_WithId)
 class _Page(Protocol[Item]):
     items: list[Item]
     total_items: int | None
+
+
+class _Account(msgspec.Struct):
+    account_name: str = ""
 
 
 class _Audiences(msgspec.Struct):
@@ -72,6 +81,10 @@ class _Segments(msgspec.Struct):
 
 class _Tags(msgspec.Struct):
     tags: list[Tag] = []
+
+
+class _Activities(msgspec.Struct):
+    activity: list[Activity] = []
 
 
 class _Webhooks(msgspec.Struct):
@@ -117,6 +130,9 @@ class Mailchimp:
         """Returns when the key is accepted."""
         await self._call("GET", path("ping"), dict[str, Any])
 
+    async def account_name(self) -> str:
+        return (await self._call("GET", path(), _Account, query={"fields": "account_name"})).account_name
+
     async def lists(self) -> AsyncIterator[Audience]:
         async for audience in self._pages(_Audiences, path("lists"), {}):
             yield audience
@@ -153,6 +169,30 @@ class Mailchimp:
             if not_found(error):
                 return None
             raise
+
+    async def activity(self, audience: str, member: str) -> list[Activity] | None:
+        """When the contact of this subscriber hash signed up and unsubscribed, the newest first, as far as the feed tells;
+        None where Mailchimp knows no such contact. It promises no count of them: a page that is not full is the last.
+        """
+        names = ("activity_type", "created_at_timestamp", "campaign_id", "is_admin_unsubscribed")
+        query = {"activity_filters": ",".join(ACTIVITIES), "count": str(PAGE)}
+        query["fields"] = ",".join(f"activity.{name}" for name in names)
+        found: list[Activity] = []
+        while True:
+            try:
+                page = await self._call(
+                    "GET",
+                    path("lists", audience, "members", member, "activity-feed"),
+                    _Activities,
+                    query=query | {"offset": str(len(found))},
+                )
+            except VendorRejected as error:
+                if not_found(error):
+                    return None
+                raise
+            found += page.activity
+            if len(page.activity) < PAGE:
+                return found
 
     # Tags ---------------------------------------------------------------------------------------------------------
 
