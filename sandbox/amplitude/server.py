@@ -6,7 +6,7 @@
         assert [row.insert_id for row in amplitude.state.rows()] == […]
 
 HTTP V2, Batch and Identify behave by `rules`, whatever arrives stays in `state`, what goes wrong is set in `faults`, and
-`control` offers both over HTTP under /_sandbox. It must never be kinder than Amplitude: what Amplitude's pages leave
+`control` offers both over HTTP under /_sandbox. `cohorts` holds what the Behavioral Cohorts API gives away. It must never be kinder than Amplitude: what Amplitude's pages leave
 open is refused here.
 """
 
@@ -22,7 +22,8 @@ import orjson
 from aiohttp import web
 
 from listwire.errors import SandboxError
-from sandbox.amplitude import control, rules
+from sandbox.amplitude import cohort_routes, control, rules
+from sandbox.amplitude.cohorts import Cohorts
 from sandbox.amplitude.faults import AmplitudeCommand, AmplitudeFaults, LimitsChange, too_many_requests
 from sandbox.amplitude.journal import Journal
 from sandbox.amplitude.rates import Rates
@@ -42,7 +43,7 @@ _seen: ContextVar[RequestSeen] = ContextVar("request")  # aiohttp's own place fo
 
 
 class AmplitudeStandIn:
-    """`api_keys` None takes every key. `clock` (seconds since the epoch) rules the seven days, rates and schedules.
+    """`api_keys` None takes every key, `secret_keys` (cohorts only) likewise. `clock` (seconds since the epoch) rules the seven days, rates and schedules.
     State, faults and the port survive `stop()` and another `start()`: that is an outage in which nobody listens.
     """
 
@@ -50,6 +51,7 @@ class AmplitudeStandIn:
         self,
         *,
         api_keys: Iterable[str] | None = None,
+        secret_keys: Iterable[str] | None = None,
         latency: float = 0.0,
         jitter: float = 0.0,
         seed: int = 0,
@@ -58,11 +60,15 @@ class AmplitudeStandIn:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.api_keys: set[str] | None = None if api_keys is None else set(api_keys)
+        self.secret_keys: set[str] | None = None if secret_keys is None else set(secret_keys)
         self.limits: dict[str, Limits] = {}
         self._clock = clock
         self._journal = None if journal is None else Journal(journal)
         self.state = State(clock=clock, keep=keep, journal=self._journal)
         self.faults = AmplitudeFaults(clock=clock, latency=latency, jitter=jitter, seed=seed)
+        self.cohorts = Cohorts(clock)
+        self.files_host = ""
+        """The root that files of cohorts are linked to; empty: this one's."""
         self._rates = Rates()
         self._arrived = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -82,6 +88,7 @@ class AmplitudeStandIn:
         """Listen. Port 0 is any free one; None is the one of the last start, or any. Raises SandboxError when taken."""
         app = web.Application(middlewares=[self._observe], client_max_size=MAX_BODY)
         app.add_routes(control.routes(self))
+        app.add_routes(cohort_routes.routes(self))
         app.router.add_post("/2/httpapi", self._httpapi)
         app.router.add_post("/batch", self._batch)
         app.router.add_post("/identify", self._identify)
@@ -134,6 +141,7 @@ class AmplitudeStandIn:
         self.state.reset()
         self.faults.clear()
         self._rates.clear()
+        self.cohorts.reset()
         self._default_limits()
 
     def command(self, command: AmplitudeCommand) -> None:
