@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import io
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
