@@ -85,7 +85,8 @@ def kind(field: FieldInfo) -> str:
     if get_origin(plain) is Annotated:
         plain, *more = get_args(plain)
         rules = [*rules, *more]
-    return WORDS[plain] + limits(rules)
+    words = "share" if plain is float and limits(rules) == ", 0 to 1" else WORDS[plain]
+    return words + limits(rules)
 
 
 def limits(rules: Iterable[Any]) -> str:

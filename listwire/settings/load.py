@@ -15,14 +15,14 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from listwire.errors import SettingsError
-from listwire.settings import connections, models, people
+from listwire.settings import connections, models, people, schedules
 from listwire.settings.problems import sentence
 from listwire.settings.values import Name, wrong
 
 PREFIX = "LISTWIRE_"
 DEFAULT_FILE = "listwire.toml"
 # Tables of tables: the level below is a name that the user has chosen.
-NAMED = frozenset({"amplitude", "mailchimp", "sources", "cohort_syncs"})
+NAMED = frozenset({"amplitude", "mailchimp", "sources", "cohort_syncs", "cohort_schedules"})
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,13 @@ class Settings(BaseSettings):
     mailchimp: dict[Name, models.Mailchimp] = Field(default={}, examples=["mailchimp.acme"])
     sources: dict[Name, models.Source] = Field(default={}, examples=["sources.newsletter"])
     cohort_syncs: dict[Name, models.CohortSync] = Field(default={}, examples=["cohort_syncs.newsletter"])
+    cohort_schedules: dict[Name, schedules.CohortSchedule] = Field(
+        default={}, examples=["cohort_schedules.power-users"]
+    )
     ingress: models.Ingress = models.Ingress()
     worker: models.Status = models.Status()
     exporter: models.Status = models.Status()
+    scheduler: models.Status = models.Status()
     console: people.Console = people.Console()
     connect: people.Connect = people.Connect()
     delivery: models.Delivery = models.Delivery()
@@ -79,7 +83,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _references(self) -> Settings:
-        for kind, tables in (("sources", self.sources), ("cohort_syncs", self.cohort_syncs)):
+        kinds: dict[str, Mapping[str, models.Table]] = {
+            "sources": self.sources,
+            "cohort_syncs": self.cohort_syncs,
+            "cohort_schedules": self.cohort_schedules,
+        }
+        for kind, tables in kinds.items():
             for name, table in tables.items():
                 for other in ("mailchimp", "amplitude"):
                     wanted = getattr(table, other, None)
@@ -88,6 +97,16 @@ class Settings(BaseSettings):
                         raise wrong(
                             f"{kind}.{name}.{other} = {wanted!r} names no table [{other}.{wanted}] (known: {known})"
                         )
+        for name, schedule in self.cohort_schedules.items():
+            if schedule.sync not in self.cohort_syncs:
+                known = ", ".join(self.cohort_syncs) or "none"
+                raise wrong(
+                    f"cohort_schedules.{name}.sync = {schedule.sync!r} names no table [cohort_syncs.{schedule.sync}] (known: {known})"
+                )
+            if self.amplitude[schedule.amplitude].secret is None:
+                raise wrong(
+                    f"amplitude.{schedule.amplitude}.secret_key is missing: cohort_schedules.{name} reads a cohort from there"
+                )
         return self
 
     @classmethod

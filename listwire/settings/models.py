@@ -90,6 +90,8 @@ class Amplitude(Table):
     """`batch` takes more events a request; with `httpapi` they are seen sooner in Amplitude."""
     base_url: Url | None = Field(None, examples=["https://amplitude-proxy.example"])
     """Overrides `region`: the root in front of `/batch` and `/2/httpapi`."""
+    cohorts_url: Url | None = Field(None, examples=["https://amplitude.com"])
+    """The root in front of `/api/3/cohorts`. Absent: `base_url` where that is set, else the region's."""
 
     @model_validator(mode="after")
     def _key(self) -> Amplitude:
@@ -216,7 +218,7 @@ class Ingress(Table):
 
 
 class Status(Table):
-    """Where a worker or the exporter answers /metrics, /healthz and /readyz; no port: the process's own default."""
+    """Where a worker, the exporter or the scheduler answers /metrics, /healthz and /readyz; no port: the process's own default."""
 
     host: str = Field("0.0.0.0", examples=["0.0.0.0"])
     """The address to listen on."""
