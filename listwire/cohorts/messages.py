@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import orjson
@@ -101,6 +102,20 @@ def messages(
         for number, part in enumerate(_cut(users, chunk, largest - _frame(cohort))):
             message_id = f"{run_id}::{'enter' if entered else 'leave'}::{number}"
             yield Message(_value(cohort, entered, message_id, computed_at, part), entered, len(part))
+
+
+def pairs(
+    cohort: Cohort, enter: Iterable[Member], leave: Iterable[Member], *, run_id: str, computed_at: int
+) -> Iterator[Sequence[Message]]:
+    """500 who leave beside 500 who enter, as long as there are both: Mailchimp takes 500 of each in one call.
+
+    A pair lies together in the topic (`publish_together`), so wherever the worker cuts, it makes max(enter, leave) / 500 calls.
+    """
+    made: dict[bool, list[Message]] = {True: [], False: []}
+    for message in messages(cohort, enter, leave, run_id=run_id, computed_at=computed_at, chunk=TAG_CALL):
+        made[message.entered].append(message)
+    for pair in zip_longest(made[False], made[True]):
+        yield [message for message in pair if message is not None]
 
 
 def _cut(users: Iterable[bytes], chunk: int, room: int) -> Iterator[list[bytes]]:
