@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from listwire.errors import ListwireError, SettingsError, VendorRejected
-from listwire.settings import Settings
+from listwire.settings import Settings, connections
 from listwire.settings.models import Source
 
 # Mailchimp's `sources`: user is what people do themselves. With api on, our own writes would come back as events.
 EVENTS = frozenset({"subscribe", "unsubscribe"})
 SOURCES = frozenset({"user"})
 HIDDEN = "…"
+
+
+class Unreachable(ListwireError):
+    """Mailchimp asked the webhook's URL with a GET and got no 200."""
 
 
 class Hook(Protocol):
@@ -164,8 +169,32 @@ async def _said(call: object, url: str) -> Hook:
         if "verify the url" in fault.detail.lower() or any(
             "verify the url" in str(each.get("message", "")).lower() for each in fault.errors
         ):
-            raise ListwireError(
+            raise Unreachable(
                 f"Mailchimp could not reach {shown(url)}: {fault.detail} It asks with a GET that must be answered with 200 from the public "
                 "internet, over HTTPS. Check that `listwire ingress` runs, that the proxy passes /webhooks/ on, and ingress.public_url."
             ) from None
         raise
+
+
+def keep_signing_secret(settings: Settings, name: str, secret: str) -> Path:
+    """In `connections.d/`, mode 0600: Mailchimp shows it once. Returns the file."""
+    return connections.put(
+        settings.origin.connections, "sources", name, {"signing_secret": [secret]}, file=f"{name}-signing"
+    )
+
+
+async def delete(client: Client, settings: Settings, name: str, *, dry_run: bool = False) -> list[str]:
+    """Deletes the source's webhooks that lead here: with our public URL, or with a secret of ours. Returns their URLs, shortened.
+
+    A webhook of the same name that leads elsewhere belongs to another installation and stays.
+    """
+    source = settings.sources[name]
+    public = settings.ingress.public_url
+    deleted = []
+    for hook in await client.webhooks(source.audience):
+        here = public is not None and hook.url.startswith(public + path_of(name))
+        if is_of(hook.url, name) and (here or _secret_is_valid(hook.url, source)):
+            if not dry_run:
+                await client.delete_webhook(source.audience, hook.id)
+            deleted.append(shown(hook.url))
+    return deleted

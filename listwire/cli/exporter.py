@@ -13,6 +13,7 @@ from listwire.exporter import Exporter
 from listwire.settings import Settings
 from listwire.settings_watch import SettingsWatch
 from listwire.status_server import StatusServer
+from vendors.webhooks import WebhookWatch
 
 DEFAULT_PORT = 8083
 
@@ -23,7 +24,7 @@ DEFAULT_PORT = 8083
     "--port", type=click.IntRange(0, 65535), help=f"Else exporter.port, {DEFAULT_PORT}, or a free one; 0: any."
 )
 def command(host: str | None, port: int | None) -> None:
-    """Lag, groups, dead letters and topics for Prometheus."""
+    """Lag, groups, dead letters and topics for Prometheus; and whether Mailchimp still has each source's webhook."""
     settings = context.start_process("exporter")
     context.run(_export(settings, host, port))
 
@@ -37,6 +38,7 @@ async def _export(settings: Settings, host: str | None, port: int | None) -> Non
     )  # fmt: skip
     work = asyncio.create_task(exporter.run())
     watching = SettingsWatch(settings).start()
+    hooks = asyncio.create_task(WebhookWatch(settings).run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, work.cancel)
     try:
@@ -45,5 +47,6 @@ async def _export(settings: Settings, host: str | None, port: int | None) -> Non
             await work
     finally:
         watching.stop()
+        hooks.cancel()
         work.cancel()
         await server.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from typing import Any
 
@@ -14,8 +13,7 @@ from rich.table import Table
 from listwire import hooks, logs, redaction
 from listwire.cli import context
 from listwire.errors import ListwireError, SettingsError
-from listwire.settings import Settings, connections
-from listwire.settings.load import find_file
+from listwire.settings import Settings
 from vendors.accounts import mailchimp
 
 log = logs.get("listwire.hooks")
@@ -117,8 +115,7 @@ async def _watch(settings: Settings, names: list[str], every: float) -> None:
 
 def keep_signing_secret(name: str, secret: str) -> Any:
     """Beside the settings, mode 0600: Mailchimp shows it once."""
-    directory = connections.directory_of(find_file(context.config_path(), os.environ))
-    return connections.write(directory, f"{name}-signing", {"sources": {name: {"signing_secret": [secret]}}})
+    return hooks.keep_signing_secret(context.settings(), name, secret)
 
 
 async def _ensure(settings: Settings, name: str) -> hooks.Done:

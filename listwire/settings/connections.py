@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,47 @@ def write(directory: Path, name: str, tree: Mapping[str, Any]) -> Path:
         Path(temporary).unlink(missing_ok=True)
         raise
     return directory / f"{name}.toml"
+
+
+def owner(directory: Path, section: str, name: str) -> Path | None:
+    """The file in which the table [section.name] stands; None where none of these has it."""
+    for file in sorted(directory.glob("*.toml")):
+        if name in _tables(file).get(section, {}):
+            return file
+    return None
+
+
+def put(directory: Path, section: str, name: str, values: Mapping[str, Any], *, file: str, anew: bool = False) -> Path:
+    """Writes these keys of [section.name]: into the file that has the table, keeping its other keys unless `anew`; else into `file`."""
+    found = owner(directory, section, name)
+    if found is None:
+        return write(directory, file, {section: {name: dict(values)}})
+    tree = _tables(found)
+    tree[section][name] = {**({} if anew else tree[section][name]), **values}
+    return write(directory, found.stem, tree)
+
+
+def drop(directory: Path, section: str, name: str) -> Path | None:
+    """Removes the table [section.name], and its file where that held nothing else. Returns the file, or None."""
+    found = owner(directory, section, name)
+    if found is None:
+        return None
+    tree = _tables(found)
+    del tree[section][name]
+    rest = {kind: tables for kind, tables in tree.items() if tables}
+    if rest:
+        write(directory, found.stem, rest)
+    else:
+        remove(directory, found.stem)
+    return found
+
+
+def _tables(file: Path) -> dict[str, Any]:
+    """Raises `SettingsError`."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
+        raise SettingsError(f"{file} cannot be read: {fault}") from None
 
 
 def remove(directory: Path, name: str) -> bool:

@@ -60,10 +60,6 @@ class _Page(Protocol[Item]):
     total_items: int | None
 
 
-class _Account(msgspec.Struct):
-    account_name: str = ""
-
-
 class _Audiences(msgspec.Struct):
     items: list[Audience] = msgspec.field(name="lists")
     total_items: int | None = None
@@ -129,9 +125,6 @@ class Mailchimp:
     async def ping(self) -> None:
         """Returns when the key is accepted."""
         await self._call("GET", path("ping"), dict[str, Any])
-
-    async def account_name(self) -> str:
-        return (await self._call("GET", path(), _Account, query={"fields": "account_name"})).account_name
 
     async def lists(self) -> AsyncIterator[Audience]:
         async for audience in self._pages(_Audiences, path("lists"), {}):
