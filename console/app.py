@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+from console.connect_pages import ConnectPages
 from console.guard import Cookie, Guard
 from console.jobs import Jobs
 from console.letter_pages import LetterPages
@@ -23,6 +24,7 @@ from console.trace_pages import TracePages
 from console.views import FOLDER, Views
 from console.watch import Watch
 from listwire.settings import Settings
+from vendors.access import CALLBACK
 
 
 def make_app(settings: Settings, doorkeeper: Doorkeeper, watch: Watch, *, port: int = 0) -> Starlette:
@@ -48,9 +50,12 @@ def make_app(settings: Settings, doorkeeper: Doorkeeper, watch: Watch, *, port: 
     app = Starlette(
         routes=[
             *LoginPages(views, doorkeeper, cookie).routes(),
-            *OverviewPages(views, settings).routes(),
-            *LetterPages(views, settings, jobs).routes(),
-            *TracePages(views, settings, jobs).routes(),
+            *OverviewPages(views).routes(),
+            *LetterPages(views, jobs).routes(),
+            *TracePages(views, jobs).routes(),
+            *ConnectPages(
+                views, jobs, doorkeeper, callback=f"{public or f'http://127.0.0.1:{port}'}{CALLBACK}"
+            ).routes(),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
         middleware=[Middleware(Guard, doorkeeper=doorkeeper, cookie=cookie, public_origin=public)],

@@ -33,7 +33,8 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-OPEN: Final = ("/login", "/static/", "/healthz")
+# The callback is where Mailchimp sends a browser back to: from another site, so without our cookie. It shows a link onwards.
+OPEN: Final = ("/login", "/static/", "/healthz", "/connect/callback")
 SAFE: Final = frozenset({"GET", "HEAD"})
 
 log = logs.get("listwire.console")

@@ -38,9 +38,14 @@ class Job:
     result: Any = None
     fault: str = ""
     finished: bool = False
+    note: str = ""
 
     def progress(self, done: int, total: int) -> None:
         self.done, self.total = done, total
+
+    def tell(self, words: str) -> None:
+        """What it waits for just now."""
+        self.note = words
 
 
 class TooMany(ListwireError):

@@ -26,7 +26,6 @@ from listwire.records import MEANINGS, Reason
 from listwire.replay import Outcome, replay
 from listwire.replay_plan import Plan, Selection
 from listwire.replay_prepare import prepared
-from listwire.settings import Settings
 from listwire.spoken import count
 from vendors import accounts
 
@@ -44,10 +43,9 @@ def meaning(reason: str) -> tuple[str, str]:
 
 
 class LetterPages:
-    def __init__(self, views: Views, settings: Settings, jobs: Jobs) -> None:
+    def __init__(self, views: Views, jobs: Jobs) -> None:
         self.views = views
         self.watch = views.watch
-        self.settings = settings
         self.jobs = jobs
 
     def routes(self) -> list[Route]:
@@ -122,7 +120,9 @@ class LetterPages:
         async def work(job: Job) -> tuple[Plan, bool, dict[str, str]]:
             async with self.watch.letters() as box:
                 return (
-                    await prepared(box, selection, functools.partial(accounts.refused, self.settings), force=force),
+                    await prepared(
+                        box, selection, functools.partial(accounts.refused, self.views.settings), force=force
+                    ),
                     force,
                     form,
                 )
@@ -161,9 +161,9 @@ class LetterPages:
         async def work(job: Job) -> Outcome:
             job.total = len(entries)
             # A box of its own: the pages go on while it works.
-            async with Reader(self.settings.kafka) as reader:
+            async with Reader(self.views.settings.kafka) as reader:
                 return await replay(
-                    self.settings.kafka, LetterBox(reader), entries, force=force,
+                    self.views.settings.kafka, LetterBox(reader), entries, force=force,
                     progress=lambda more: job.progress(job.done + more, job.total),
                 )  # fmt: skip
 

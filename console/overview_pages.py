@@ -81,9 +81,8 @@ def workers(picture: Picture) -> list[Worker]:
 
 
 class OverviewPages:
-    def __init__(self, views: Views, settings: Settings) -> None:
+    def __init__(self, views: Views) -> None:
         self.views = views
-        self.settings = settings
 
     def routes(self) -> list[Route]:
         return [
@@ -94,7 +93,7 @@ class OverviewPages:
 
     async def overview(self, request: Request) -> Response:
         picture, now = self._picture()
-        cards = [card(self.settings, picture, name, now) for name in picture.events.of]
+        cards = [card(self.views.settings, picture, name, now) for name in picture.events.of]
         return self.views.page(
             request,
             "overview",
@@ -115,7 +114,7 @@ class OverviewPages:
             request,
             "connection",
             live=_live(request),
-            card=card(self.settings, picture, name, now),
+            card=card(self.views.settings, picture, name, now),
             facts=self._facts(name),
             events=events,
             reveal=request.query_params.get("reveal") == "1",
@@ -134,7 +133,7 @@ class OverviewPages:
         """What the settings say of it; never a secret."""
         kind, _, name = connection.partition(".")
         if kind == "sources":
-            source = self.settings.sources[name]
+            source = self.views.settings.sources[name]
             return [
                 ("Mailchimp account", source.mailchimp or "not named"),
                 ("Audience", source.audience),
@@ -142,7 +141,7 @@ class OverviewPages:
                 ("User id", ", ".join(source.user_id)),
                 ("Signatures", "checked" if source.signing_secret else "not checked"),
             ]
-        sync = self.settings.cohort_syncs[name]
+        sync = self.views.settings.cohort_syncs[name]
         return [
             ("Mailchimp account", sync.mailchimp),
             ("Audience", sync.audience),

@@ -121,6 +121,9 @@ class Picture:
             worker_since=self.said.since.get(connection),
             working=lag is None or lag.working,
             paused=None if pause is None else pause.why,
+            hook=self.said.processes.hooks.get(connection.removeprefix("sources."))
+            if connection.startswith("sources.")
+            else None,
         )
 
     def _refusal(self, connection: str, refusal: Refusal | None) -> str:

@@ -20,7 +20,9 @@ from listwire import logs
 from listwire.clock import SystemClock
 from listwire.errors import SettingsError
 from listwire.kafka import servers
+from listwire.redaction import for_settings
 from listwire.settings import Settings
+from listwire.settings_watch import SettingsWatch
 
 DEFAULT_PORT = 8084
 SHORT = 16
@@ -51,6 +53,11 @@ def _this_machine_alone(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _hide_secrets_of(settings: Settings) -> None:
+    """The logs must not show those either that came after the start."""
+    logs.configure("console", for_settings(settings), level=settings.logs.level, style=settings.logs.format)
 
 
 def free_port(host: str, port: int | None) -> int:
@@ -95,6 +102,8 @@ async def serve(
     taken = free_port(host, port)
     doorkeeper = Doorkeeper(token, SystemClock())
     watch = Watch(settings)
+    watch.adopted = _hide_secrets_of
+    watch.freshness = SettingsWatch(settings, changed=watch.adopt).start()
     server = Server(
         make_app(settings, doorkeeper, watch, port=taken),
         address=host,
@@ -116,3 +125,4 @@ async def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.stop)
     await server.serve()
+    watch.freshness.stop()

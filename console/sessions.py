@@ -21,6 +21,8 @@ SECONDS_A_TRY = 12.0
 MOST_ADDRESSES = 1000
 # Within which a login form must come back.
 FORM_SECONDS = 3600.0
+# Within which somebody must be back from Mailchimp's login.
+AWAY_SECONDS = 600.0
 # Within which the address printed at the start may be opened.
 LINK_SECONDS = 900.0
 
@@ -30,6 +32,15 @@ class Session:
     id: str
     began: float
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    away: Away | None = None
+
+
+@dataclass(frozen=True)
+class Away:
+    """A person of this session is at Mailchimp's login: the word that must come back with them, once, until `until`."""
+
+    state: str
+    until: float
 
 
 def same(one: str, other: str) -> bool:
@@ -103,6 +114,20 @@ class Doorkeeper:
             del self._sessions[key]
             return None
         return session
+
+    def send_away(self, session: Session) -> str:
+        """A state for an OAuth login. The newest counts."""
+        session.away = Away(secrets.token_urlsafe(32), self.clock.monotonic() + AWAY_SECONDS)
+        return session.away.state
+
+    def is_back(self, session: Session, state: str) -> bool:
+        """Whether this session was sent away with that state: true once. A wrong one does not use it up, or anybody could."""
+        away = session.away
+        right = same(state, away.state if away is not None else "")
+        if away is None or not right or self.clock.monotonic() > away.until:
+            return False
+        session.away = None
+        return True
 
     def close(self, id_: str) -> None:
         self._sessions.pop(_digest(id_), None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from console.process_metrics import Hook
 from console.refusals import vendor_of
 from listwire.metrics import Status
 from listwire.spoken import duration
@@ -35,7 +36,8 @@ class Evidence:
 
     `looked_through`: an event that is not known here cannot be in Kafka; `gave_up`: there are too many records to say so. `oldest_waiting`: when its oldest record that no
     worker has settled came in. `refused_at` and `refusal`: its newest open dead letter for a refused key. `delivered_at`: when
-    the newest record came in that was certainly delivered. `worker`: what a worker says of it. `working`: its group has members.
+    the newest record came in that was certainly delivered. `worker`: what a worker says of it. `working`: its group has members. `hook`: its webhook at Mailchimp, where
+    somebody has looked.
     """
 
     last_event: float | None = None
@@ -49,6 +51,7 @@ class Evidence:
     worker_since: float | None = None
     working: bool = True
     paused: str | None = None
+    hook: Hook | None = None
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,21 @@ class Verdict:
 
 
 def verdict(connection: str, found: Evidence, now: float) -> Verdict:
-    """What stands first matters most: a refusal before a pause, a pause before a delay."""
+    """What stands first matters most: a webhook that is gone (what it misses is nowhere), a pause, a refusal, a delay."""
     behind = _behind(found, now)
     late: tuple[str, ...] = (f"Behind by {duration(behind)}",) if behind is not None else ()
     alone: tuple[str, ...] = () if found.working else (NO_WORKER,)
     vendor = vendor_of(connection)
+    if found.hook in {Hook.GONE, Hook.CHANGED}:
+        source = connection.partition(".")[2]
+        gone = found.hook is Hook.GONE
+        words = (
+            "Webhook gone: Mailchimp no longer sends here"
+            if gone
+            else "Webhook changed: Mailchimp does not send what it should"
+        )
+        mend = f"`listwire hooks ensure --source {source}` {'makes it again' if gone else 'puts it right'}"
+        return Verdict(Kind.BAD, words, (mend, *late, *alone))
     if found.paused is not None:
         reason = f": {found.paused}" if found.paused else ""
         told = f"By listwire pause{reason}; its records become dead letters until it is resumed"

@@ -12,7 +12,6 @@ from starlette.routing import Route
 from console.jobs import Job, Jobs
 from console.views import Views
 from listwire.errors import ListwireError
-from listwire.settings import Settings
 from listwire.topics import DAY_MS
 from listwire.trace import Trace, Who
 from listwire.trace_reader import trace
@@ -28,9 +27,8 @@ LONGEST = 320
 
 
 class TracePages:
-    def __init__(self, views: Views, settings: Settings, jobs: Jobs) -> None:
+    def __init__(self, views: Views, jobs: Jobs) -> None:
         self.views = views
-        self.settings = settings
         self.jobs = jobs
 
     def routes(self) -> list[Route]:
@@ -55,7 +53,7 @@ class TracePages:
         since = int(self.views.watch.clock.time() * 1000) - back if back else None
 
         async def work(job: Job) -> tuple[str, Trace]:
-            return text, await trace(self.settings, who, since=since, progress=job.progress)
+            return text, await trace(self.views.settings, who, since=since, progress=job.progress)
 
         try:
             job = self.jobs.start(TRACE, request.scope["session"].id, "Reading Kafka for this address", work)

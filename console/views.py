@@ -18,6 +18,7 @@ from console.sessions import Session
 from console.watch import Watch
 from listwire.logs import address_hash
 from listwire.masking import printable
+from listwire.settings import Settings
 from listwire.spoken import count, duration, moment, size
 
 FOLDER = Path(__file__).parent
@@ -75,6 +76,11 @@ class Views:
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self.environment = environment()
+
+    @property
+    def settings(self) -> Settings:
+        """As they are now: the console takes new connections over while it runs."""
+        return self.watch.settings
 
     def page(self, request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
         """`template` without its ending. Pages for strangers get no session, and so no menu."""

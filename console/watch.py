@@ -6,12 +6,12 @@ One look after the other, in one task. A Kafka that goes away leaves the last pi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import httpx
 
-from console import worker_metrics
+from console import process_metrics, worker_metrics
 from console.events import Events
 from console.feed import Feed
 from console.picture import Picture, Refusal, summed_up
@@ -26,6 +26,7 @@ from listwire.letter_box import LetterBox
 from listwire.metrics import Status
 from listwire.redaction import for_settings
 from listwire.settings import Settings
+from listwire.settings_watch import SettingsWatch
 from vendors import accounts
 
 EVERY = 2.0
@@ -33,6 +34,8 @@ AFTER_A_FAULT = 3.0
 ASK_EVERY = 60.0
 # Records of the dead-letter topic that pages know: some 80 MB.
 MOST_LETTERS = 100_000
+# Read once, at the start.
+NOT_ADOPTED = ("kafka", "console", "logs")
 # What a worker writes where somebody has paused the connection: no refusal.
 PAUSED = "paused by `listwire pause`"
 
@@ -43,17 +46,35 @@ class Watch:
     """`letters` is used under `letters_lock` alone: by the looks, by pages that show a letter, and by replays."""
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
-        self.settings = settings
         self.clock = clock or SystemClock()
+        self.letters_lock = asyncio.Lock()
+        # Whoever serves the console knows whether the settings have changed on disk.
+        self.freshness: SettingsWatch | None = None
+        self.adopted: Callable[[Settings], None] | None = None
+        self._letters: LetterBox | None = None
+        self._details: dict[str, str] = {}
+        self._asked_at: dict[str, float] = {}
+        self._take(settings)
+
+    def _take(self, settings: Settings) -> None:
+        self.settings = settings
         self.redact = for_settings(settings)
         events = Events(settings)
         self.picture = Picture(events, Feed(events, self.clock))
         self.waiting = Waiting(events)
-        self.letters_lock = asyncio.Lock()
-        self._letters: LetterBox | None = None
-        self._details: dict[str, str] = {}
-        self._asked_at: dict[str, float] = {}
-        self._workers = worker_metrics.addresses(settings)
+        self._processes = worker_metrics.addresses(settings) + process_metrics.addresses(settings)
+
+    def adopt(self, found: Settings) -> None:
+        """New settings from disk, without a restart: all of them but Kafka's, the console's own and the logs'. What pages show is
+        read anew. Where those others have changed too, the console stays stale.
+        """
+        running = self.settings
+        kept = {section: getattr(running, section) for section in NOT_ADOPTED}
+        if self.adopted is not None:
+            self.adopted(found)
+        self._take(found.model_copy(update=kept))
+        if self.freshness is not None and all(getattr(found, section) == kept[section] for section in NOT_ADOPTED):
+            self.freshness.take(found)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -120,7 +141,7 @@ class Watch:
             picture.letters.left_out = box.left_out
             await self._read_refusals(box)
         picture.pauses = dict(await pauses.read())
-        picture.said = await worker_metrics.ask(client, self._workers)
+        picture.said = await worker_metrics.ask(client, self._processes)
         picture.at, picture.fault = self.clock.time(), None
         await self._ask_vendors()
 

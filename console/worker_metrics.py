@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from console import process_metrics
+from console.process_metrics import Processes
 from listwire.metrics import CONNECTION_STATUS, Status
 from listwire.settings import Settings
 
@@ -25,6 +27,7 @@ class Said:
     status: dict[str, Status] = field(default_factory=dict)
     since: dict[str, float] = field(default_factory=dict)
     reached: tuple[str, ...] = ()
+    processes: Processes = field(default_factory=Processes)
 
 
 def addresses(settings: Settings) -> list[str]:
@@ -39,7 +42,8 @@ def addresses(settings: Settings) -> list[str]:
 
 async def ask(client: httpx.AsyncClient, workers: Sequence[str]) -> Said:
     texts = await asyncio.gather(*(_text(client, f"{root}/metrics") for root in workers))
-    return combined((root, text) for root, text in zip(workers, texts, strict=True) if text is not None)
+    answers = [(root, text) for root, text in zip(workers, texts, strict=True) if text is not None]
+    return replace(combined(answers), processes=process_metrics.summed_up(text for _, text in answers))
 
 
 async def _text(client: httpx.AsyncClient, url: str) -> str | None:

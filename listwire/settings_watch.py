@@ -77,7 +77,7 @@ class SettingsWatch:
             return self.state
         self._stamp = stamp
         self._read()
-        metrics.SETTINGS_STALE().set(0 if self.state is State.SAME else 1)
+        metrics.SETTINGS_STALE().set(int(self.is_stale))
         return self.state
 
     def take(self, settings: Settings) -> None:
@@ -105,9 +105,14 @@ class SettingsWatch:
             return
         self.state = State.CHANGED
         if before is not State.CHANGED or print_ != known:
-            log.warning("the settings on disk have changed; this process needs a restart to use them")
             if self.changed is not None:
                 self.changed(found)
+            if self.is_stale:
+                log.warning("the settings on disk have changed; this process needs a restart to use them")
+
+    @property
+    def is_stale(self) -> bool:
+        return self.state is not State.SAME
 
     def _look_at_files(self, settings: Settings) -> Stamp:
         return tuple(_stat(file) for file in files_of(settings))

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title></head><body><h1>{title}</h1>{body}</body></html>"""
 _FORM = """<p>{client} wants to use the Mailchimp account <strong>Sandbox</strong>.</p>
-<form method="post" action="/oauth2/authorize">{fields}<button type="submit" id="allow">Allow</button></form>"""
+<form method="post" action="/oauth2/authorize">{fields}
+<p><label>User name <input name="username" autocomplete="off" value="owner"></label></p>
+<p><label>Password <input name="password" type="password" autocomplete="off"></label> (this is a stand-in: any will do)</p>
+<p><button type="submit" id="allow">Log in and allow</button> <button type="submit" id="cancel" name="cancel" value="1">Cancel</button></p></form>"""
 
 
 @dataclass
@@ -80,9 +83,13 @@ class OAuthRoutes:
         given = {name: str(value) for name, value in (await request.post()).items()}
         if refusal := self._refusal(given):
             return _page("Error", f"<p>{html.escape(refusal)}</p>", 400)
-        code = secrets.token_hex(16)
-        self._grants[code] = _Grant(given["client_id"], given["redirect_uri"], self._account.clock() + 60)
-        query = {"code": code, **({"state": given["state"]} if "state" in given else {})}
+        if given.get("cancel"):
+            answer = {"error": "access_denied", "error_description": "The user denied the request"}
+        else:
+            answer = {"code": secrets.token_hex(16)}
+            expires = self._account.clock() + 60
+            self._grants[answer["code"]] = _Grant(given["client_id"], given["redirect_uri"], expires)
+        query = {**answer, **({"state": given["state"]} if "state" in given else {})}
         separator = "&" if urlsplit(given["redirect_uri"]).query else "?"
         return web.Response(status=302, headers={"Location": given["redirect_uri"] + separator + urlencode(query)})
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from console.process_metrics import Hook, summed_up
 from console.refusals import words
 from console.status import NO_WORKER, Evidence, Kind, verdict
 from listwire.metrics import Status
@@ -45,6 +46,10 @@ TABLE = {
     "a worker started since has not tried": (replace(REFUSED, worker=Status.WAITING, worker_since=NOW - 5), Kind.BAD, SAID, ("The worker was started since; the next event shows whether it is accepted now",)),
     "paused, whatever else": (replace(REFUSED, paused="a campaign", oldest_waiting=NOW - 240), Kind.WARNING, "Paused", ("By listwire pause: a campaign; its records become dead letters until it is resumed",)),
     "paused without a reason": (replace(WORKS, paused=""), Kind.WARNING, "Paused", ("By listwire pause; its records become dead letters until it is resumed",)),
+    "its webhook is right": (replace(WORKS, hook=Hook.RIGHT), Kind.GOOD, "Connected", ()),
+    "its webhook is gone": (replace(WORKS, hook=Hook.GONE), Kind.BAD, "Webhook gone: Mailchimp no longer sends here", ("`listwire hooks ensure --source newsletter` makes it again",)),
+    "its webhook was changed": (replace(WORKS, hook=Hook.CHANGED), Kind.BAD, "Webhook changed: Mailchimp does not send what it should", ("`listwire hooks ensure --source newsletter` puts it right",)),
+    "its webhook is gone, whatever else": (replace(REFUSED, hook=Hook.GONE, paused="", working=False), Kind.BAD, "Webhook gone: Mailchimp no longer sends here", ("`listwire hooks ensure --source newsletter` makes it again", NO_WORKER)),
 }  # fmt: skip
 
 
@@ -88,3 +93,17 @@ def test_a_refusal_in_words_for_a_person(detail: str, said: str) -> None:
 
 def test_a_long_refusal_is_cut() -> None:
     assert len(words("amplitude answered 401: " + "x" * 5000, "sources.newsletter")) < 250
+
+
+def test_pages_of_processes_tell_who_needs_a_restart_and_which_webhooks_are_gone() -> None:
+    ingress = "listwire_settings_stale 1.0\nlistwire_ingress_bytes_in_flight 0.0\n"
+    worker = 'listwire_settings_stale 1.0\nlistwire_connection_status{connection="sources.a"} 1.0\n'
+    exporter = (
+        "listwire_settings_stale 0.0\nlistwire_exporter_up 1.0\n"
+        'listwire_webhook_ok{source="a"} 1.0\nlistwire_webhook_ok{source="b"} 0.0\nlistwire_webhook_ok{source="c"} 0.0\n'
+        'listwire_webhook_changed{source="a"} 0.0\nlistwire_webhook_changed{source="c"} 1.0\n'
+    )
+    found = summed_up([ingress, exporter, worker, "<html>", "{"])
+    assert found.stale == ("worker", "ingress")
+    assert found.hooks == {"a": Hook.RIGHT, "b": Hook.GONE, "c": Hook.CHANGED}
+    assert summed_up([]).stale == ()

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 # Over 300 lines, and still one idea: each with its reason.
-LONGER: dict[str, str] = {}
+LONGER: dict[str, str] = {"listwire/metrics.py": "the one list of metrics, a few lines each"}
 
 
 def run(*command: str | Path, cwd: Path = ROOT, **environ: str) -> str:
