@@ -124,7 +124,8 @@ class MailchimpCourier:
         by_tag: dict[str, Words] = {}
         for item in items:
             tag = Tag(self.sync.audience, item.change.cohort_name)
-            self.shared_tags.note(tag, item.change.cohort_id)
+            repeated = header(item.record, topics.REPLAY_OF) is not None
+            self.shared_tags.note(tag, item.change.cohort_id, current=item.change.entered and not repeated)
             words = by_tag.setdefault(tag.key, Words(tag))
             lost: dict[Reason, list[int]] = {}
             superseded: dict[int, tuple[Change, set[int]]] = {}

@@ -1,7 +1,8 @@
 """What processes show on /metrics, recorded scrape by scrape, and played to the alerts by Prometheus' own `promtool`.
 
-A scrape becomes one minute of the played time, so a minute of `for:` takes a second of the test. A process that does not
-answer is a target that is down: its series go stale, as Prometheus makes them. Nothing here knows what an alert should do.
+A scrape becomes one minute of the played time, so a minute of `for:` takes a second of the test. What processes measure in
+seconds of their own is not made faster by that; where it matters, `interval` plays a scrape as less. A process that does
+not answer is a target that is down: its series go stale, as Prometheus makes them. Nothing here knows what an alert should do.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,10 +36,11 @@ def promtool(*arguments: str | Path) -> None:
 
 
 class Recording:
-    """`targets`: job to a function that says where it answers now ("" for nowhere)."""
+    """`targets`: job to a function that says where it answers now ("" for nowhere). `interval`: played seconds a scrape."""
 
-    def __init__(self, targets: Mapping[str, Callable[[], str]]) -> None:
+    def __init__(self, targets: Mapping[str, Callable[[], str]], interval: int = 60) -> None:
         self.targets = targets
+        self.interval = interval
         self.scrapes: list[dict[Series, float]] = []
         self._firing: dict[int, set[str]] = {}
 
@@ -60,6 +63,13 @@ class Recording:
     async def steps(self, count: int) -> None:
         for _ in range(count):
             await self.step()
+
+    async def hold(self, count: int) -> None:
+        """One scrape, and then so many more that show what it showed: for what lasts hours. What would have changed in these
+        hours is not seen, so a test looks again, with a real scrape, before it expects anything.
+        """
+        latest = await self.step()
+        self.scrapes += [latest] * count
 
     async def until(self, name: str, so: Callable[[float], bool], within: int = 60, **labels: str) -> None:
         """Until a series of this name with these labels is so."""
@@ -91,15 +101,15 @@ class Recording:
         every = sorted({each for scrape in self.scrapes for each in scrape}, key=str)
         return {
             "rule_files": [str(RULES)],
-            "evaluation_interval": "1m",
+            "evaluation_interval": f"{self.interval}s",
             "tests": [
                 {
-                    "interval": "1m",
+                    "interval": f"{self.interval}s",
                     "input_series": [{"series": _written(each), "values": self._values(each)} for each in every],
                     "promql_expr_test": [
                         {
                             "expr": FIRING,
-                            "eval_time": f"{at}m",
+                            "eval_time": f"{at * self.interval}s",
                             "exp_samples": [
                                 {"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in sorted(alerts)
                             ],
@@ -111,7 +121,12 @@ class Recording:
         }
 
     def _values(self, each: Series) -> str:
-        return " ".join(repr(scrape[each]) if each in scrape else "stale" for scrape in self.scrapes)
+        every = (repr(scrape[each]) if each in scrape else "stale" for scrape in self.scrapes)
+        runs = [(value, sum(1 for _ in same)) for value, same in groupby(every)]
+        return " ".join(
+            f"{value}x{count - 1}" if value != "stale" and count > 1 else " ".join([value] * count)
+            for value, count in runs
+        )
 
     def check(self, directory: Path) -> None:
         """Plays it."""
