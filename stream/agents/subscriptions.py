@@ -35,8 +35,8 @@ class SortWebhooks:
 
     def __call__(self, records: Sequence[Any], into: Sorted[Event]) -> None:
         for record in records:
-            source = next((value for name, value in record.headers or () if name == topics.SOURCE), None)
-            found = self.readers.get(bytes(source)) if source is not None else None
+            source = source_of(record)
+            found = self.readers.get(source) if source is not None else None
             if found is None:
                 self._unknown(record, source, into)
                 continue
@@ -52,13 +52,20 @@ class SortWebhooks:
                 into.filtered[connection, result.why] += 1
 
     def _unknown(self, record: Any, source: bytes | None, into: Sorted[Event]) -> None:
-        name = bytes(source or b"").decode("utf-8", "replace")[:100]
+        name = (source or b"").decode("utf-8", "replace")[:100]
         words = f"no source {name!r} in the settings" if source is not None else "the record has no source header"
         # Counted under one name: anybody may write any header.
         into.received["sources.?"] += 1
         into.dead.append(
             rejected(record, f"sources.{name or '?'}", Reason.UNKNOWN_CONNECTION, words, counted_as="sources.?")
         )
+
+
+def source_of(record: Any) -> bytes | None:
+    for name, value in record.headers or ():
+        if name == topics.SOURCE:
+            return bytes(value) if value is not None else None
+    return None
 
 
 def make_agent(settings: Settings, clock: Clock, progress: Progress) -> Agent:

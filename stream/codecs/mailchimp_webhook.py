@@ -19,6 +19,11 @@ from listwire.records import Reason, Rejection
 from stream.codecs.form import BadText, split, text
 
 KEPT: Final = {"subscribe": "[Mailchimp] subscribe", "unsubscribe": "[Mailchimp] unsubscribe"}
+# The other types that Mailchimp has, and how their bodies begin.
+OTHERS: Final = frozenset({"profile", "upemail", "cleaned", "campaign"})
+DROPPED: Final = tuple(f"type={kind}&".encode() for kind in OTHERS)
+# A later key that may spell `type`, which would be the one that counts.
+PERHAPS_TYPE: Final = re.compile(rb"&[t%]")
 # Amplitude: strings are cut at 1024 characters; ids below 5 characters, and these, are refused.
 MAX_TEXT: Final = 1024
 SHORTEST_ID: Final = 5
@@ -84,6 +89,9 @@ class Reader:
     def __call__(self, value: bytes | None) -> Event | Filtered | Rejection:
         if not value or b"=" not in value:
             return Rejection(Reason.UNDECODABLE, "the body is no form: it has no key=value")
+        if value.startswith(DROPPED) and not PERHAPS_TYPE.search(value):
+            # The first `type` is the last: nothing else need be read.
+            return self._filter(value[len(b"type=") : value.index(b"&")].decode())
         fields = split(value)
         try:
             return self._read(fields)
@@ -134,7 +142,7 @@ class Reader:
 
     def _filter(self, kind: str) -> Filtered:
         """Anybody may send any type, so only Mailchimp's own become labels of a metric."""
-        known = kind if kind in {"profile", "upemail", "cleaned", "campaign"} else "other"
+        known = kind if kind in OTHERS else "other"
         return self._filtered.setdefault(known, Filtered(known))
 
     def _moment(self, raw: str) -> tuple[str, int | None]:
@@ -196,7 +204,8 @@ class Reader:
 
 
 def _trimmed(fields: dict[str, str], name: str) -> str:
-    return text(fields.get(name, "")).strip()
+    raw = fields.get(name, "")
+    return raw if raw.isascii() and raw.isalnum() else text(raw).strip()
 
 
 def insert_id(audience: str, kind: str, contact: str, fired_at: str) -> str:

@@ -99,6 +99,21 @@ def test_every_other_type_is_filtered_under_a_name_that_cannot_grow_without_boun
     assert READ(body) == Filtered(why)
 
 
+@pytest.mark.parametrize(
+    "again", ["type=subscribe", "%74ype=subscribe", "t%79pe=+subscribe", "type=unsubscribe&type=subscribe"]
+)
+def test_a_type_that_is_dropped_is_read_to_the_end_where_another_type_follows(again: str) -> None:
+    body = bodies.SUBSCRIBE.replace(b"type=subscribe", b"type=profile", 1)
+    assert READ(body) == Filtered("profile")
+    assert isinstance(READ(body + b"&" + again.encode()), Event)
+
+
+def test_a_type_of_its_own_is_no_prefix_of_another() -> None:
+    assert READ(b"type=profile") == Filtered("profile")
+    assert READ(b"type=profiles&a=b") == Filtered("other")
+    assert isinstance(READ(b"type=profile&type"), Rejection)
+
+
 def test_an_event_carries_what_keeps_its_order_and_its_user() -> None:
     found = READ(webhook(7))
     assert isinstance(found, Event)
