@@ -42,25 +42,23 @@ class Outcome:
 
 
 @asynccontextmanager
-async def transactions(kafka: Kafka) -> AsyncIterator[Any]:
-    """A producer that ends whatever another one of ours had open. Its errors come out as one sentence."""
-    producer = await _started(kafka)
+async def transactions(kafka: Kafka, name: str = TRANSACTIONAL_ID, what: str = "replay") -> AsyncIterator[Any]:
+    """A producer that ends whatever another one of this transactional id had open. Its errors come out as one sentence."""
+    producer = await _started(kafka, name)
     try:
         yield producer
     except ProducerFenced:
-        raise KafkaError("Another replay has taken over; what this one had finished stays done.") from None
+        raise KafkaError(f"Another {what} has taken over; what this one had finished stays done.") from None
     except ClientError as fault:
         raise KafkaError(f"Kafka did not take it all: {fault}. What was finished stays done; run it again.") from fault
     finally:
         await producer.stop()
 
 
-async def _started(kafka: Kafka) -> Any:
+async def _started(kafka: Kafka, name: str) -> Any:
     try:
         async with asyncio.timeout(START_WITHIN):
-            return await durable_producer(
-                kafka, transactional_id=TRANSACTIONAL_ID, transaction_timeout_ms=TRANSACTION_MS
-            )
+            return await durable_producer(kafka, transactional_id=name, transaction_timeout_ms=TRANSACTION_MS)
     except TimeoutError:
         raise KafkaError(
             f"Kafka begins no transaction within {START_WITHIN:.0f} s. Check that its topic __transaction_state has as many "
@@ -69,8 +67,7 @@ async def _started(kafka: Kafka) -> Any:
     except KafkaError as fault:
         if isinstance(fault.__cause__, TransactionalIdAuthorizationFailed):
             raise KafkaError(
-                "Kafka refuses transactions to this user: allow it Write and Describe on the transactional id "
-                f"{TRANSACTIONAL_ID}."
+                f"Kafka refuses transactions to this user: allow it Write and Describe on the transactional id {name}."
             ) from None
         raise
 

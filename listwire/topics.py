@@ -24,6 +24,7 @@ FAILED_AT: Final = "failed_at"
 REPLAYED: Final = "replayed"  # on a record without a value: the letter of that identity is done
 REPLAY_OF: Final = "replay_of"  # on a record produced again: the origin of its letter
 REPLAY_FORCE: Final = "replay_force"  # beside it: go on even where the origin is no longer in Kafka
+BACKFILLED: Final = "backfilled"  # on a webhook that never arrived: when `listwire backfill` wrote it
 
 SUBSCRIPTIONS_GROUP: Final = "listwire-subscriptions"
 COHORTS_GROUP: Final = "listwire-cohorts"

@@ -17,8 +17,6 @@ from listwire.errors import ListwireError
 # name → (module below listwire.cli, help line); the module's `command`, or what stands behind a colon; in the order that `listwire --help` shows.
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Write a commented settings file with strong secrets."),
-    "connect": ("connect", "A Mailchimp audience to an Amplitude project: log in, choose, done."),
-    "disconnect": ("disconnect", "End a source: its webhook and its file go, what came in stays."),
     "up": ("up", "Everything on one machine, on your settings."),
     "demo": ("demo", "The same against stand-ins, with webhooks flowing."),
     "ingress": ("ingress", "Webhooks over HTTP into Kafka."),
@@ -32,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dead-letters": ("dead_letters", "Look at what failed for good, and replay it."),
     "backfill": ("backfill", "Webhooks that an outage has cost, told again from the audience."),
     "trace": ("trace", "One address: what came in, what went out, which tags, which dead letters."),
-    "cohorts": ("cohorts", "Publish cohorts, or fetch them from Amplitude; check a message; see who cannot be tagged."),
+    "cohorts": ("cohorts", "Publish cohorts, check a message, see who cannot be tagged."),
     "pause": ("pause:pause", "Hold one source or cohort sync without holding up the others."),
     "resume": ("pause:resume", "End a pause, and replay what was parked meanwhile."),
     "sandbox": ("sandbox", "A Kafka or a vendor's stand-in of your own."),

@@ -43,7 +43,7 @@ MESSAGES = DOCUMENT["components"]["messages"]
 # Written out, so that a header that comes or goes is seen here as well.
 HEADERS = {
     topics.SOURCE, topics.SYNC, topics.RECEIVED_AT, topics.REQUEST_ID, topics.REASON, topics.DETAIL, topics.CONNECTION,
-    topics.ORIGIN, topics.FAILED_AT, topics.REPLAYED, topics.REPLAY_OF, topics.REPLAY_FORCE,
+    topics.ORIGIN, topics.FAILED_AT, topics.REPLAYED, topics.REPLAY_OF, topics.REPLAY_FORCE, topics.BACKFILLED,
 }  # fmt: skip
 
 

@@ -167,18 +167,13 @@ class Mailchimp:
         """When the contact of this subscriber hash signed up and unsubscribed, the newest first, as far as the feed tells;
         None where Mailchimp knows no such contact. It promises no count of them: a page that is not full is the last.
         """
-        names = ("activity_type", "created_at_timestamp", "campaign_id", "is_admin_unsubscribed")
-        query = {"activity_filters": ",".join(ACTIVITIES), "count": str(PAGE)}
-        query["fields"] = ",".join(f"activity.{name}" for name in names)
+        where = path("lists", audience, "members", member, "activity-feed")
+        fields = ",".join(f"activity.{name}" for name in Activity.__struct_fields__)
+        query = {"activity_filters": ",".join(ACTIVITIES), "fields": fields, "count": str(PAGE)}
         found: list[Activity] = []
         while True:
             try:
-                page = await self._call(
-                    "GET",
-                    path("lists", audience, "members", member, "activity-feed"),
-                    _Activities,
-                    query=query | {"offset": str(len(found))},
-                )
+                page = await self._call("GET", where, _Activities, query=query | {"offset": str(len(found))})
             except VendorRejected as error:
                 if not_found(error):
                     return None
