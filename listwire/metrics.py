@@ -283,4 +283,47 @@ WEBHOOK_CHANGED = Metric(
     "exporter",
 )
 
+SCHEDULE_STATUS = Metric(
+    "listwire_cohort_schedule_status",
+    "gauge",
+    ("schedule",),
+    "Of the last run of a cohort schedule: 0 none yet, 1 done, 2 failed, 3 refused by the guard (too many would lose the tag), 4 skipped, since the sync is paused.",
+    "scheduler",
+)
+SCHEDULE_SUCCESS = Metric(
+    "listwire_cohort_schedule_success_timestamp_seconds",
+    "gauge",
+    ("schedule",),
+    "When a cohort schedule was last done, differences or none; seconds since the epoch.",
+    "scheduler",
+)
+SCHEDULE_DUE = Metric(
+    "listwire_cohort_schedule_due_timestamp_seconds",
+    "gauge",
+    ("schedule",),
+    "When a cohort schedule is due next; stays in the past while its run goes on.",
+    "scheduler",
+)
+SCHEDULE_RUNS = Metric(
+    "listwire_cohort_schedule_runs_total",
+    "counter",
+    ("schedule", "outcome"),
+    "Runs of cohort schedules: published, unchanged, failed, refused, paused.",
+    "scheduler",
+)
+SCHEDULE_MEMBERS = Metric(
+    "listwire_cohort_schedule_members_total",
+    "counter",
+    ("schedule", "change"),
+    "People whom cohort schedules have published as entered or left.",
+    "scheduler",
+)
+SCHEDULE_ABSENT = Metric(
+    "listwire_cohort_schedule_absent",
+    "gauge",
+    ("schedule",),
+    "People of the cohort, at the last run, who are not subscribed in the audience.",
+    "scheduler",
+)
+
 METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -12,10 +12,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from listwire import redaction
-from listwire.errors import VendorError, VendorRefused
+from listwire.errors import SettingsError, VendorError, VendorRefused
 from listwire.settings import Settings
 from vendors.amplitude import Amplitude
 from vendors.amplitude.client import base_url
+from vendors.amplitude_cohorts import AmplitudeCohorts, Pace
+from vendors.amplitude_cohorts import base_url as cohorts_url
 from vendors.mailchimp import ConnectionLimit, Mailchimp
 
 Account = tuple[str, str]
@@ -36,6 +38,21 @@ def amplitude(settings: Settings, project: str) -> Amplitude:
         root=base_url(table.region, table.base_url),
         endpoint=table.endpoint,
         timeout=settings.delivery.http_timeout,
+    )
+
+
+def amplitude_cohorts(settings: Settings, project: str, *, pace: Pace | None = None) -> AmplitudeCohorts:
+    """`pace`: of the project, shared by all who ask it in this process."""
+    table = settings.amplitude[project]
+    if table.secret is None:
+        raise SettingsError(
+            f"amplitude.{project}.secret_key is missing: Amplitude gives its cohorts to nobody without it."
+        )
+    return AmplitudeCohorts(
+        table.key.get_secret_value(),
+        table.secret.get_secret_value(),
+        root=cohorts_url(table.region, table.cohorts_url or table.base_url),
+        pace=pace,
     )
 
 

@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dead-letters": ("dead_letters", "Look at what failed for good, and replay it."),
     "backfill": ("backfill", "Webhooks that an outage has cost, told again from the audience."),
     "trace": ("trace", "One address: what came in, what went out, which tags, which dead letters."),
-    "cohorts": ("cohorts", "Publish cohorts, check a message, see who cannot be tagged."),
+    "cohorts": ("cohorts", "Publish cohorts, or fetch them from Amplitude; check a message; see who cannot be tagged."),
     "pause": ("pause:pause", "Hold one source or cohort sync without holding up the others."),
     "resume": ("pause:resume", "End a pause, and replay what was parked meanwhile."),
     "sandbox": ("sandbox", "A Kafka or a vendor's stand-in of your own."),

@@ -6,13 +6,14 @@ import click
 
 from listwire.cli.cohorts_missing import missing
 from listwire.cli.cohorts_publish import publish_files
+from listwire.cli.cohorts_sync import sync
 from listwire.cli.cohorts_validate import validate
 
 
 @click.group()
 def command() -> None:
-    """Publish cohorts, check a message before it is sent, see who cannot be tagged."""
+    """Publish cohorts, fetch them from Amplitude, check a message before it is sent, see who cannot be tagged."""
 
 
-for _each in (publish_files, validate, missing):
+for _each in (publish_files, sync, validate, missing):
     command.add_command(_each)

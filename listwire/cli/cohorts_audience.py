@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from listwire.cli.progress import progress
+from listwire.cli.progress import Advance, progress
 from listwire.clock import Clock
+from listwire.cohorts.differences import Standing
 from listwire.cohorts.patience import asked, listed
 from listwire.errors import ListwireError, VendorRejected
 from listwire.settings import Settings
@@ -19,6 +21,14 @@ from vendors.mailchimp import Audience, Mailchimp, Member, tag_key
 PAGE = 1000
 # Lookups run ten at once and pages one after the other, since each begins where the last one ended.
 LOOKUPS_A_PAGE = 10
+# Who can get a tag for certain. Mailchimp refuses it to cleaned contacts, and perhaps to unsubscribed ones, each time anew; whether
+# one that has still to confirm carries it cannot be told.
+REACHED = "subscribed"
+# Beside a worker that uses the account's ten as well.
+BESIDE_A_WORKER = 4
+
+Show = Callable[[str], AbstractContextManager[Advance]]
+Counts = Callable[[Member], bool]
 
 
 @dataclass
@@ -31,21 +41,33 @@ class Found:
 
 async def find(settings: Settings, sync: CohortSync, tag: str, wanted: Collection[str], clock: Clock) -> Found:
     """`wanted` are trimmed lower-case addresses. Raises VendorError where Mailchimp does not answer."""
+    async with _client(settings, sync, 10) as client:
+        audience = await _audience(client, sync.audience, clock)
+        members = await _members(client, audience, wanted, clock, progress, lambda member: member.in_audience)
+        return Found(members, await _carriers(client, audience, tag, clock) & set(wanted))
+
+
+async def stand(
+    settings: Settings, sync: CohortSync, tag: str, cohort: Collection[str], clock: Clock, show: Show = progress
+) -> Standing:
+    """Everybody who carries the tag, and who of the cohort could get it. Raises VendorError where Mailchimp does not answer."""
+    async with _client(settings, sync, BESIDE_A_WORKER) as client:
+        audience = await _audience(client, sync.audience, clock)
+        carriers = await _carriers(client, audience, tag, clock)
+        unknown = [address for address in cohort if address not in carriers]
+        members = await _members(client, audience, unknown, clock, show, lambda member: member.status == REACHED)
+        return Standing(carriers, members)
+
+
+def _client(settings: Settings, sync: CohortSync, most: int) -> Mailchimp:
     account = settings.mailchimp[sync.mailchimp]
-    client = Mailchimp(
+    return Mailchimp(
         account.root,
         api_key=account.key.get_secret_value() if account.key else None,
         access_token=account.token.get_secret_value() if account.token else None,
-        max_connections=account.max_connections,
+        max_connections=min(most, account.max_connections),
         timeout=account.http_timeout,
     )
-    async with client:
-        audience = await _audience(client, sync.audience, clock)
-        if len(wanted) <= LOOKUPS_A_PAGE * (_size(audience) // PAGE + 1):
-            members = await _looked_up(client, audience, wanted, clock)
-        else:
-            members = await _read_through(client, audience, wanted, clock)
-        return Found(members, await _carriers(client, audience, tag, wanted, clock))
 
 
 async def _audience(client: Mailchimp, name: str, clock: Clock) -> Audience:
@@ -60,17 +82,29 @@ def _size(audience: Audience) -> int:
     return stats.member_count + stats.unsubscribe_count + stats.cleaned_count
 
 
-async def _looked_up(client: Mailchimp, audience: Audience, wanted: Collection[str], clock: Clock) -> set[str]:
+async def _members(
+    client: Mailchimp, audience: Audience, wanted: Collection[str], clock: Clock, show: Show, counts: Counts
+) -> set[str]:
+    if not wanted:
+        return set()
+    if len(wanted) <= LOOKUPS_A_PAGE * (_size(audience) // PAGE + 1):
+        return await _looked_up(client, audience, wanted, clock, show, counts)
+    return await _read_through(client, audience, set(wanted), clock, show, counts)
+
+
+async def _looked_up(
+    client: Mailchimp, audience: Audience, wanted: Collection[str], clock: Clock, show: Show, counts: Counts
+) -> set[str]:
     found: set[str] = set()
     waiting = iter(wanted)
     done = 0
-    with progress("Looking up addresses") as advance:
+    with show("Looking up addresses") as advance:
 
         async def hand() -> None:
             nonlocal done
             for address in waiting:
                 member = await asked(functools.partial(client.member, audience.id, address), clock)
-                if member is not None and member.in_audience:
+                if member is not None and counts(member):
                     found.add(address)
                 done += 1
                 advance(done, len(wanted))
@@ -84,11 +118,13 @@ async def _looked_up(client: Mailchimp, audience: Audience, wanted: Collection[s
     return found
 
 
-async def _read_through(client: Mailchimp, audience: Audience, wanted: Collection[str], clock: Clock) -> set[str]:
+async def _read_through(
+    client: Mailchimp, audience: Audience, wanted: set[str], clock: Clock, show: Show, counts: Counts
+) -> set[str]:
     found: set[str] = set()
     seen = 0
     size = _size(audience)
-    with progress("Reading the audience") as advance:
+    with show("Reading the audience") as advance:
 
         def pages(last: Member | None) -> AsyncIterator[Member]:
             fields = ("email_address", "status", "last_changed")
@@ -99,16 +135,14 @@ async def _read_through(client: Mailchimp, audience: Audience, wanted: Collectio
             seen += 1
             if seen % PAGE == 0:
                 advance(min(seen, size), size)
-            if member.in_audience and (address := _normal(member)) in wanted:
+            if counts(member) and (address := _normal(member)) in wanted:
                 found.add(address)
 
         await listed(pages, take, clock)
     return found
 
 
-async def _carriers(
-    client: Mailchimp, audience: Audience, name: str, wanted: Collection[str], clock: Clock
-) -> set[str]:
+async def _carriers(client: Mailchimp, audience: Audience, name: str, clock: Clock) -> set[str]:
     found: set[str] = set()
     tags = await asked(lambda: client.tag_search(audience.id, name.strip()), clock)
     tag = next((each.id for each in tags if tag_key(each.name) == tag_key(name)), None)
@@ -120,8 +154,7 @@ async def _carriers(
         return client.segment_members(audience.id, tag)
 
     def take(member: Member) -> None:
-        if (address := _normal(member)) in wanted:
-            found.add(address)
+        found.add(_normal(member))
 
     await listed(pages, take, clock)
     return found

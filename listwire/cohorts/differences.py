@@ -1,7 +1,7 @@
 """A cohort against its tag: who must get the tag, who must lose it, and when so many would lose it that somebody should look first.
 
-Pure. Addresses are trimmed and in lower case, as the worker's. Only who is in the audience can carry a tag; the others of a cohort
-are counted and never published, so that a second run finds nothing to do.
+Pure. Addresses are trimmed and in lower case, as the worker's. Only who is subscribed in the audience can get a tag; the others of a
+cohort are counted and never published, so that a second run finds nothing to do.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class GuardRefused(ListwireError):
 
 @dataclass(frozen=True)
 class Standing:
-    """How things stand at Mailchimp: who carries the tag, and who of the cohort is in the audience."""
+    """How things stand at Mailchimp: who carries the tag, and who of the cohort is subscribed in the audience."""
 
     carriers: AbstractSet[str]
     members: AbstractSet[str]
@@ -45,7 +45,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Differences:
-    """`absent`: people of the cohort whom the audience does not know. `carriers`: how many carry the tag now."""
+    """`absent`: people of the cohort who are not subscribed in the audience, nor carry the tag. `carriers`: how many carry the tag now."""
 
     enter: Sequence[str]
     leave: Sequence[str]
