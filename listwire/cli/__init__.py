@@ -17,6 +17,8 @@ from listwire.errors import ListwireError
 # name → (module below listwire.cli, help line); the module's `command`, or what stands behind a colon; in the order that `listwire --help` shows.
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Write a commented settings file with strong secrets."),
+    "connect": ("connect", "A Mailchimp audience to an Amplitude project: log in, choose, done."),
+    "disconnect": ("disconnect", "End a source: its webhook and its file go, what came in stays."),
     "up": ("up", "Everything on one machine, on your settings."),
     "demo": ("demo", "The same against stand-ins, with webhooks flowing."),
     "ingress": ("ingress", "Webhooks over HTTP into Kafka."),
