@@ -35,7 +35,9 @@ class State(StrEnum):
 
 
 class SettingsWatch:
-    """`but` names sections whose changes do not count. `changed` is called with valid new settings, once a change."""
+    """`but` names sections whose changes do not count. `changed` is called with valid new settings, once a change; `invalid` with the
+    sentence about others.
+    """
 
     def __init__(
         self,
@@ -43,11 +45,13 @@ class SettingsWatch:
         *,
         but: Collection[str] = (),
         changed: Callable[[Settings], None] | None = None,
+        invalid: Callable[[str], None] | None = None,
     ) -> None:
         self.origin = settings.origin
         self._timer: asyncio.TimerHandle | None = None
         self.but = frozenset(but)
         self.changed = changed
+        self.invalid = invalid
         self.state = State.SAME
         self.newest = self.origin.loaded
         self.fault = ""
@@ -97,6 +101,8 @@ class SettingsWatch:
             log.warning(
                 "the settings on disk have changed and are not valid; going on with the old ones", detail=self.fault
             )
+            if self.invalid is not None:
+                self.invalid(self.fault)
             return
         before, known = self.state, fingerprint(self.newest, self.but)
         self.newest, self.fault = found, ""

@@ -13,11 +13,14 @@ import click
 
 from listwire import kafka_admin
 from listwire.cli import context
-from listwire.errors import SettingsError
+from listwire.errors import KafkaError, SettingsError
 from listwire.settings import Settings
 from listwire.settings.load import find_file
+from listwire.settings_watch import SettingsWatch
 from listwire.supervisor import Child, Supervisor, printer
 
+AGAIN = 10.0
+NAMES = ("ingress", "subscriptions", "cohorts", "exporter", "console")
 BOOTSTRAP = "LISTWIRE_KAFKA__BOOTSTRAP_SERVERS"
 
 
@@ -26,6 +29,9 @@ BOOTSTRAP = "LISTWIRE_KAFKA__BOOTSTRAP_SERVERS"
               help="Where the embedded Kafka keeps its data, when the settings name no Kafka.")  # fmt: skip
 def command(directory: Path) -> None:
     """Everything on one machine, on your settings. Ctrl-C stops it all.
+
+    New settings, and connections that the console or `listwire connect` have made, are taken up by starting the processes again,
+    one at a time.
 
     Without kafka.bootstrap_servers an embedded Kafka is started, whose data is kept.
     """
@@ -48,12 +54,15 @@ def command(directory: Path) -> None:
 
 
 def processes(settings: Settings) -> list[Child]:
-    """What these settings call for. Raises `SettingsError` where they call for nothing."""
-    if not settings.sources and not settings.cohort_syncs:
+    """What these settings call for, the ingress last: what it lets in, the workers must know. Raises `SettingsError` where they
+    call for nothing.
+    """
+    if not settings.sources and not settings.cohort_syncs and settings.console.login is None:
         raise SettingsError(
-            "Nothing to run: write a table [sources.NAME] or [cohort_syncs.NAME] (`listwire init` shows both)."
+            "Nothing to run: write a table [sources.NAME] or [cohort_syncs.NAME] (`listwire init` shows both), or console.token "
+            "and press Connect."
         )
-    found = [Child("ingress", ("ingress",))]
+    found = []
     if settings.sources:
         found.append(Child("subscriptions", ("worker", "subscriptions")))
     if settings.cohort_syncs:
@@ -61,6 +70,8 @@ def processes(settings: Settings) -> list[Child]:
     found.append(Child("exporter", ("exporter",)))
     if settings.console.login is not None:
         found.append(Child("console", ("console",)))
+    if settings.sources or settings.cohort_syncs:
+        found.append(Child("ingress", ("ingress",)))
     return found
 
 
@@ -76,7 +87,7 @@ def _embedded(directory: Path) -> Any:
 
 
 async def _run(settings: Settings, children: list[Child], environment: dict[str, str]) -> int:
-    show = printer([child.name for child in children], sys.stdout.isatty())
+    show = printer(NAMES, sys.stdout.isatty())
     for line in await kafka_admin.ensure(settings):
         show("listwire", line)
     file = find_file(context.config_path(), os.environ)
@@ -84,9 +95,71 @@ async def _run(settings: Settings, children: list[Child], environment: dict[str,
         environment["LISTWIRE_CONFIG"] = str(file.resolve())
     if sys.stdout.isatty() and settings.logs.format == "auto":
         environment["LISTWIRE_LOGS__FORMAT"] = "console"
-    supervisor = Supervisor([Child(child.name, child.arguments, environment) for child in children], show)
+    supervisor = Supervisor(_with(environment, children), show)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, supervisor.stop)
-    show("listwire", f"ingress at http://{settings.ingress.host}:{settings.ingress.port}; Ctrl-C stops everything")
-    return await supervisor.run()
+    following = asyncio.create_task(_follow(supervisor, settings, environment))
+    where = f"ingress at http://{settings.ingress.host}:{settings.ingress.port}"
+    show(
+        "listwire",
+        f"{where if settings.sources or settings.cohort_syncs else 'nothing is connected yet: open the console and press Connect'}; Ctrl-C stops everything",
+    )
+    try:
+        return await supervisor.run()
+    finally:
+        following.cancel()
+
+
+async def _follow(supervisor: Supervisor, settings: Settings, environment: dict[str, str]) -> None:
+    """Starts the processes again, one at a time, whenever other settings stand on disk that are valid."""
+    changes: asyncio.Queue[Settings] = asyncio.Queue()
+    watch = SettingsWatch(
+        settings,
+        changed=changes.put_nowait,
+        invalid=lambda words: supervisor.show(
+            "listwire", f"The settings have changed and are not valid; going on with the old ones. {words}"
+        ),
+    ).start()
+    running = settings
+    while True:
+        found = await changes.get()
+        while not changes.empty():
+            found = changes.get_nowait()
+        try:
+            children = processes(found)
+            await _topics_of(found.model_copy(update={"kafka": settings.kafka}), supervisor)
+        except SettingsError as fault:
+            supervisor.show("listwire", str(fault))
+            continue
+        watch.take(found)
+        # The console takes new connections over by itself, and whoever is connecting one should stay logged in.
+        same = all(
+            getattr(found, section) == getattr(running.origin.loaded, section)
+            for section in ("kafka", "console", "logs")
+        )
+        again = [child.name for child in children if child.name != "console" or not same]
+        supervisor.show(
+            "listwire", f"The settings have changed; starting again, one after the other: {', '.join(again)}"
+        )
+        running = found
+        await supervisor.replace(_with(environment, children), again)
+
+
+async def _topics_of(settings: Settings, supervisor: Supervisor) -> None:
+    """A process that is started while Kafka is away would give up; those that run do not."""
+    while True:
+        try:
+            for line in await kafka_admin.ensure(settings):
+                supervisor.show("listwire", line)
+        except KafkaError as fault:
+            supervisor.show(
+                "listwire", f"The settings have changed, but Kafka does not answer; again in {AGAIN:.0f} s. {fault}"
+            )
+            await asyncio.sleep(AGAIN)
+        else:
+            return
+
+
+def _with(environment: dict[str, str], children: list[Child]) -> list[Child]:
+    return [Child(child.name, child.arguments, environment) for child in children]

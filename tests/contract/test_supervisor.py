@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,6 +129,111 @@ def test_children_get_no_secret_on_their_command_line() -> None:
         "LISTWIRE_SOURCES__N__SECRETS": "path-secret",
     }  # fmt: skip
     children = processes(load(os.devnull, environment))
-    assert [child.name for child in children] == ["ingress", "subscriptions", "exporter"]
+    assert [child.name for child in children] == ["subscriptions", "exporter", "ingress"]
     assert "secret" not in repr([child.arguments for child in children])
     assert sys.executable
+
+
+STEADY = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (print("ended well", flush=True), sys.exit(0)))
+print(("up " + os.environ.get("LISTWIRE_TEST", "")).strip(), flush=True)
+time.sleep(60)
+"""
+
+
+async def test_children_are_replaced_one_at_a_time_in_their_order_and_in_good_order(
+    scripts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "SETTLES_WITHIN", 0.5)
+    steady = script(scripts, "steady.py", STEADY)
+    heard = Heard()
+    roof = Supervisor([Child(name, (steady,)) for name in ("gone", "worker", "console", "ingress")], heard)
+    running = asyncio.ensure_future(roof.run())
+    await until(lambda: len(heard) == 4)
+    before = {name: process.pid for name, process in roof.processes.items()}
+    heard.clear()
+    fresh = [Child(name, (steady,), {"LISTWIRE_TEST": "new"}) for name in ("worker", "extra", "console", "ingress")]
+    await roof.replace(fresh, ["worker", "ingress"])
+    assert heard == [
+        ("gone", "ended well"),
+        ("worker", "ended well"), ("worker", "up new"),
+        ("extra", "up new"),
+        ("ingress", "ended well"), ("ingress", "up new"),
+    ]  # fmt: skip
+    assert roof.processes["console"].pid == before["console"]
+    assert not Path(f"/proc/{before['gone']}").exists()
+    roof.stop()
+    assert await running == 0
+    assert not any(Path(f"/proc/{process.pid}").exists() for process in roof.processes.values())
+
+
+async def test_a_stop_in_the_middle_of_a_replacement_ends_all(scripts: Path) -> None:
+    steady = script(scripts, "steady.py", STEADY)
+    heard = Heard()
+    children = [Child(name, (steady,)) for name in ("one", "two")]
+    roof = Supervisor(children, heard)
+    running = asyncio.ensure_future(roof.run())
+    await until(lambda: len(heard) == 2)
+    replacing = asyncio.ensure_future(roof.replace(children, ["one", "two"]))
+    await until(lambda: len(heard.of("one")) == 3)
+    roof.stop()
+    assert await asyncio.wait_for(running, 20) == 0
+    await replacing
+    assert len(heard.of("two")) == 2, "it was not started again"
+
+
+async def test_up_follows_the_settings_and_keeps_what_it_has_where_they_are_not_valid(
+    scripts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from listwire import settings_watch
+    from listwire.cli import up
+    from listwire.settings import connections, load
+
+    ensured: list[list[str]] = []
+
+    async def ensure(settings: Any) -> list[str]:
+        ensured.append(sorted(settings.sources))
+        return []
+
+    steady = script(scripts, "steady.py", STEADY)
+    monkeypatch.setattr(supervisor, "SETTLES_WITHIN", 0.1)
+    monkeypatch.setattr(settings_watch, "EVERY", 0.05)
+    monkeypatch.setattr(up.kafka_admin, "ensure", ensure)
+    named = up.processes
+
+    def processes(settings: Any) -> list[Child]:
+        return [Child(child.name, (steady,)) for child in named(settings)]
+
+    monkeypatch.setattr(up, "processes", processes)
+    file = scripts / "listwire.toml"
+    text = '[kafka]\nbootstrap_servers = "localhost:9"\n[console]\ntoken = "a-token-that-is-long"\n[amplitude.p]\napi_key = "k-secret"\n'
+    file.write_text(text)
+    settings = load(file, {})
+    heard = Heard()
+    roof = Supervisor(processes(settings), heard)
+    following = asyncio.ensure_future(up._follow(roof, settings, {"LISTWIRE_TEST": "new"}))
+    running = asyncio.ensure_future(roof.run())
+    await until(lambda: len(heard) == 2)
+    assert sorted(heard) == [("console", "up"), ("exporter", "up")], "nothing is connected yet"
+    connections.write(
+        connections.directory_of(file),
+        "source-n",
+        {"sources": {"n": {"audience": "a", "amplitude": "p", "secrets": ["path-secret"]}}},
+    )
+    await until(lambda: heard.of("ingress") == ["up new"])
+    assert ensured == [["n"]]
+    assert [name for name, line in heard if line == "up new"] == ["subscriptions", "exporter", "ingress"]
+    assert heard.of("console") == ["up"], "nobody is logged out"
+    heard.clear()
+    file.write_text(text + "[nonsense]\n")
+    await until(lambda: any("not valid" in line for line in heard.of("listwire")))
+    await asyncio.sleep(0.3)
+    assert all(name == "listwire" for name, _ in heard), "all go on"
+    file.write_text(text.replace("a-token", "another-token"))
+    await until(lambda: heard.of("ingress")[-1:] == ["up new"])
+    assert heard.of("console") == ["ended well", "up new"]
+    assert "secret" not in repr(heard)
+    following.cancel()
+    roof.stop()
+    assert await running == 0
