@@ -11,8 +11,11 @@ from typing import Any
 
 from listwire import metrics
 from listwire.clock import Clock
+from listwire.errors import VendorUnavailable
 
 STUCK_AFTER = 120.0
+# Below the session of ten seconds, after which Kafka gives a silent worker's partitions away.
+KNOWN_FOR = 9.0
 
 
 class Progress:
@@ -24,6 +27,7 @@ class Progress:
         self.ready = False
         self.partitions: frozenset[Any] = frozenset()
         self.rebalancing_since: float | None = None
+        self._known_at = self.last
         self._age = metrics.PROGRESS_AGE(worker=worker)
 
     def moved(self) -> None:
@@ -32,7 +36,26 @@ class Progress:
     def assigned(self, partitions: Iterable[Any]) -> None:
         self.partitions = frozenset(partitions)
         self.ready = True
+        self._known_at = self.clock.monotonic()
         self.moved()
+
+    def known_to_kafka(self, at: float) -> None:
+        """Kafka has answered a heartbeat that was sent then. Called by the consumer's thread."""
+        self._known_at = max(self._known_at, at)
+
+    def require_session(self) -> None:
+        """Raises `VendorUnavailable("kafka")` where our partitions may be another worker's by now: this process slept, or Kafka
+        does not answer. What is no repetition to a vendor (a tag's older words) must not be sent then.
+        """
+        silent = self.clock.monotonic() - self._known_at
+        if silent > KNOWN_FOR:
+            raise VendorUnavailable(
+                "kafka",
+                0,
+                f"Kafka has not confirmed our partitions for {silent:.0f} s; another worker may have them",
+                cause="session",
+                may_have_happened=False,
+            )
 
     def look(self, *, waiting: bool, rebalancing: bool) -> str | None:
         """What is wrong, in words, or None. `waiting`: records are fetched and not settled, or Kafka has more for us."""

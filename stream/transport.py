@@ -2,7 +2,7 @@
 
 It must keep three things that Faust's own loses (each was seen to lose events): the order of a rebalance (lanes end their
 attempt, commit, and only then does Faust forget what was acknowledged), backpressure for each partition by itself, and
-committed reads only.
+committed reads only. It also tells `Progress` of every heartbeat that Kafka has answered.
 """
 
 from __future__ import annotations
@@ -42,6 +42,28 @@ class RunThread(driver.AIOKafkaConsumerThread):
                 raise AssertionError(f"aiokafka's consumer has no {name} any more: this version is not fit")
             setattr(consumer, name, value)
         return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        self._listen_to_heartbeats()
+
+    def _listen_to_heartbeats(self) -> None:
+        """A process that was frozen past its session is told so by its next heartbeat: until then it may not know that its
+        partitions are another one's. So progress hears when Kafka last knew us, counted from before it was asked.
+        """
+        coordinator = self._consumer._coordinator
+        if not hasattr(coordinator, "_do_heartbeat"):
+            raise AssertionError("aiokafka's coordinator has no _do_heartbeat any more: this version is not fit")
+        beat, progress = coordinator._do_heartbeat, self.consumer.app.progress
+
+        async def heard() -> bool:
+            asked = progress.clock.monotonic()
+            alive: bool = await beat()
+            if alive:
+                progress.known_to_kafka(asked)
+            return alive
+
+        coordinator._do_heartbeat = heard
 
     async def _shutdown_thread(self) -> None:
         """While Kafka is away, aiokafka's consumer ends its own closing by a cancellation; mode would take that for the end of the

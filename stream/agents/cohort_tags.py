@@ -80,7 +80,7 @@ def make_agent(settings: Settings, clock: Clock, progress: Progress) -> Agent:
     read_later = PartitionReader(settings.kafka)
     for name, sync in settings.cohort_syncs.items():
         if sync.mailchimp not in calls:
-            calls[sync.mailchimp] = TagCalls(_client(settings, sync.mailchimp), TagIds(clock))
+            calls[sync.mailchimp] = TagCalls(_client(settings, sync.mailchimp, progress), TagIds(clock))
         connection = Connection(f"cohort_syncs.{name}", "mailchimp", clock, settings.delivery)
         couriers[name] = MailchimpCourier(name, sync, connection, calls[sync.mailchimp], read_later)
     letters = DeadLetters(lambda: letters_producer(settings), clock, redaction.for_settings(settings))
@@ -103,8 +103,11 @@ def make_agent(settings: Settings, clock: Clock, progress: Progress) -> Agent:
     )
 
 
-def _client(settings: Settings, account: str) -> Mailchimp:
+def _client(settings: Settings, account: str, progress: Progress) -> Mailchimp:
+    """No call without a session: Mailchimp has nothing like an `insert_id` that would tell older words from newer ones."""
     gauge = metrics.CONNECTION_LIMIT(account=account)
-    limit = ConnectionLimit(settings.mailchimp[account].max_connections, changed=gauge.set)
+    limit = ConnectionLimit(
+        settings.mailchimp[account].max_connections, changed=gauge.set, allowed=progress.require_session
+    )
     gauge.set(limit.current)
     return accounts.mailchimp(settings, account, limiter=limit)

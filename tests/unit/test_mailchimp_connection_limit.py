@@ -225,3 +225,33 @@ async def test_withdrawing_ends_a_pause() -> None:
     with pytest.raises(Withdrawn):
         async with asyncio.timeout(60):
             await waiting
+
+
+async def test_what_is_not_allowed_is_not_begun_and_takes_no_place(clock: JumpingClock) -> None:
+    allowed = False
+
+    def ask() -> None:
+        if not allowed:
+            raise LookupError("another one's")
+
+    limit = ConnectionLimit(1, clock=clock, allowed=ask)
+    begun = 0
+    for _ in range(3):
+        with pytest.raises(LookupError):
+            async with limit.slot():
+                begun += 1
+    assert (begun, limit.in_use) == (0, 0)
+    allowed = True
+    await answered(limit)
+
+
+async def test_it_is_asked_when_the_place_is_there_and_not_while_a_call_waits(clock: JumpingClock) -> None:
+    asked: list[int] = []
+    limit = ConnectionLimit(1, clock=clock, allowed=lambda: asked.append(1))
+    async with limit.slot():
+        waiting = asyncio.ensure_future(answered(limit))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(asked) == 1
+    await waiting
+    assert len(asked) == 2

@@ -13,6 +13,7 @@ from faust.types import TP
 from prometheus_client import REGISTRY
 
 from listwire.clock import SystemClock
+from listwire.errors import VendorUnavailable
 from stream import watchdog
 from stream.fail_stop import EXIT_CODE, FailStop
 from stream.progress import Progress
@@ -49,6 +50,29 @@ def test_records_that_wait_while_nothing_moves_are_stuck(clock: Hands, progress:
     assert progress.look(waiting=True, rebalancing=False) is None
     clock.now += 2
     assert progress.look(waiting=True, rebalancing=False) == "records wait and nothing has moved for 121 s"
+
+
+def test_a_session_that_kafka_has_not_confirmed_for_long_is_none_until_it_does(
+    clock: Hands, progress: Progress
+) -> None:
+    progress.assigned([T0])
+    clock.now += 8
+    progress.require_session()
+    asked = clock.now
+    clock.now += 4  # the answer took so long, or this process slept
+    with pytest.raises(VendorUnavailable, match="for 12 s; another worker may have them"):
+        progress.require_session()
+    progress.known_to_kafka(asked)
+    progress.require_session()
+    clock.now += 6
+    with pytest.raises(VendorUnavailable):
+        progress.require_session()
+    progress.known_to_kafka(asked - 100)
+    with pytest.raises(VendorUnavailable) as told:
+        progress.require_session()
+    assert (told.value.vendor, told.value.cause, told.value.may_have_happened) == ("kafka", "session", False)
+    progress.assigned([T0])
+    progress.require_session()
 
 
 def test_attempts_count_as_moving_for_as_long_as_the_vendor_is_down(clock: Hands, progress: Progress) -> None:

@@ -26,6 +26,7 @@ class ConnectionLimit:
     """`current` is the number of calls granted at once, from 1 to `highest`; `in_use` those under way.
 
     `changed(current)` is called whenever it moved, for a metric. Waiting callers are served in the order they came.
+    `allowed` is asked when a call has its place, right before it is sent; what it raises is raised, and nothing is sent.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class ConnectionLimit:
         clock: Clock | None = None,
         dice: random.Random | None = None,
         changed: Callable[[int], None] | None = None,
+        allowed: Callable[[], None] = lambda: None,
     ) -> None:
         self.highest = max(1, highest)
         self.in_use = 0
         self.changed = changed
+        self.allowed = allowed
         self.current = self.highest
         self._answered_since = 0
         self._first_pause = first_pause
@@ -147,6 +150,11 @@ class Slot:
 
     async def __aenter__(self) -> Self:
         self._cuts = await self._limit._enter(self._withdraw)
+        try:
+            self._limit.allowed()
+        except BaseException:
+            self._limit._leave()
+            raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
