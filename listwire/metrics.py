@@ -177,7 +177,7 @@ SHARED_TAGS = Metric(
     "listwire_cohorts_sharing_a_tag",
     "gauge",
     ("connection",),
-    "Cohorts seen since the start whose name another cohort also has: both write one tag.",
+    "Cohorts seen since the start whose latest name another cohort also has: both write one tag. A worker sees the cohorts of its own partitions.",
     "workers",
 )
 PROGRESS_AGE = Metric(
