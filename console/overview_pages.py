@@ -16,6 +16,7 @@ from console.picture import Picture
 from console.status import Verdict
 from console.views import Views
 from listwire import topics
+from listwire.backfill.gaps import Gap, command
 from listwire.lag import WHO
 from listwire.settings import Settings
 from listwire.spoken import count
@@ -119,9 +120,16 @@ class OverviewPages:
             events=events,
             reveal=request.query_params.get("reveal") == "1",
             letters=[heap for heap in picture.letters.heaps if heap.connection == name],
+            gap=self._gap(name, now),
             people=name.startswith("sources."),
             topic=topics.WEBHOOKS if name.startswith("sources.") else topics.COHORT_CHANGES,
         )
+
+    def _gap(self, connection: str, now: float) -> tuple[Gap, str] | None:
+        """When nothing came, and the command that brings back what was missed."""
+        kind, _, name = connection.partition(".")
+        gap = self.views.watch.quiet.gap() if kind == "sources" else None
+        return None if gap is None else (gap, command(gap, name, now))
 
     async def alive(self, request: Request) -> Response:
         return PlainTextResponse("alive\n")

@@ -15,6 +15,7 @@ from console import process_metrics, worker_metrics
 from console.events import Events
 from console.feed import Feed
 from console.picture import Picture, Refusal, summed_up
+from console.quiet import Quiet
 from console.waiting import Waiting
 from listwire import logs
 from listwire.clock import Clock, SystemClock
@@ -48,6 +49,7 @@ class Watch:
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.clock = clock or SystemClock()
         self.letters_lock = asyncio.Lock()
+        self.quiet = Quiet(self.clock)
         # Whoever serves the console knows whether the settings have changed on disk.
         self.freshness: SettingsWatch | None = None
         self.adopted: Callable[[Settings], None] | None = None
@@ -136,6 +138,7 @@ class Watch:
         await self.waiting.look(reader, read)
         picture.oldest = self.waiting.oldest
         await picture.feed.look(reader)
+        await self.quiet.look(reader)
         async with self.letters_lock:
             picture.letters = summed_up(box.index, picture.shown_origins())
             picture.letters.left_out = box.left_out
