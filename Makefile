@@ -28,6 +28,10 @@ demo: $(STAMP) ## both flows against stand-ins, with a real Kafka; ONCE=1 runs o
 test: $(STAMP) browser-ready ## the whole suite, an embedded Kafka included; ARGS="-k lane" narrows it
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
+.PHONY: chaos
+chaos: $(STAMP) ## kills, freezes and joins processes under load, then checks every promise; MINUTES=5 SEED=1, see docs/chaos.md
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
+
 .PHONY: check
 check: lint types imports ## lint + types + imports
 
