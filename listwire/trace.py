@@ -244,4 +244,5 @@ class Tracer:
 
 
 def _again(record: Record) -> str:
-    return "" if glimpse.header(record, topics.REPLAY_OF) is None else ", replayed"
+    again = "" if glimpse.header(record, topics.REPLAY_OF) is None else ", replayed"
+    return again if glimpse.header(record, topics.BACKFILLED) is None else f", backfilled{again}"

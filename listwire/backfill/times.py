@@ -13,14 +13,15 @@ _FIRED_AT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-
 
 
 def instant(text: str) -> int | None:
-    """An ISO 8601 time, UTC where it names no zone; None where it is none, or empty. Parts of a second are cut off, as
+    """An ISO 8601 time, UTC where it names no zone; None where it is none, is empty, or stands for none (1970). Parts of a second are cut off, as
     Mailchimp does.
     """
     try:
         at = datetime.fromisoformat(text.strip())
-        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+        found = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError):
         return None
+    return found if found > 0 else None
 
 
 def iso(at: int) -> str:
