@@ -23,7 +23,7 @@ from tests.exporter_process import Series, samples
 
 RULES: Final = Path(__file__).parents[1] / "ops/prometheus/rules.yml"
 USED: Final = frozenset(re.findall(r"\blistwire_[a-z_]+", RULES.read_text()))
-FIRING: Final = 'count by (alertname) (ALERTS{alertstate="firing"})'
+FIRING: Final = 'group by (alertname) (ALERTS{alertstate="firing"})'
 
 
 def promtool(*arguments: str | Path) -> None:

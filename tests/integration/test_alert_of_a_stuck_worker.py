@@ -1,7 +1,7 @@
 """The alert on a worker that hangs, on a recorded run: it must be seen although the watchdog ends the process a minute later.
 
-A scrape is played as 15 s, as often as a Prometheus looks, and the planted build's clock and watchdog run at that same pace:
-so what is played lasts as long as it would in truth, and the hang's hundred seconds are eight of the test.
+A scrape is played as 10 s, about as often as a Prometheus looks, and the planted build's clock and watchdog run at that same
+pace: so what is played lasts as long as it would in truth, and the two minutes of the hang are twelve seconds of the test.
 """
 
 from __future__ import annotations
@@ -18,30 +18,16 @@ from stream.fail_stop import EXIT_CODE
 from tests import worker_process as processes
 from tests.delivery_bench import event_record
 from tests.exporter_process import Exporter
+from tests.fast_clock import build
 from tests.recorded import Recording
 from tests.worker_process import API_KEY, OTHER_KEY, PARTITIONS, Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
-PACE = 15
+PACE = 10
 # What a fault of ours could be: whatever comes of the source `second` is never settled, nor tried again.
-PLANTED = f"""
-import asyncio, functools, sys
-import stream.app, stream.worker
-from listwire.cli import main
-from listwire.clock import SystemClock
+HANG = """
+import asyncio
 from stream.to_amplitude import AmplitudeCourier
-from stream.watchdog import EVERY, Watchdog
-
-class Fast(SystemClock):
-    def monotonic(self):
-        return super().monotonic() * {PACE}
-    async def sleep(self, seconds):
-        await super().sleep(seconds / {PACE})
-    async def wait(self, event, seconds):
-        return await super().wait(event, seconds / {PACE})
-
-stream.worker.SystemClock = Fast
-stream.app.Watchdog = functools.partial(Watchdog, every=EVERY / {PACE})
 deliver = AmplitudeCourier.deliver
 
 async def hang(self, items, settlement):
@@ -50,8 +36,6 @@ async def hang(self, items, settlement):
     await deliver(self, items, settlement)
 
 AmplitudeCourier.deliver = hang
-sys.argv = ["listwire", "--config", sys.argv[1], "worker", "subscriptions"]
-main()
 """
 
 
@@ -60,7 +44,7 @@ async def test_a_worker_that_hangs_is_told_of_before_and_after_its_watchdog_has_
         async with AmplitudeStandIn(api_keys={API_KEY, OTHER_KEY}) as amplitude:
             config = processes.settings_file(tmp_path, broker.bootstrap_servers, amplitude.url)
             await ensure(processes.settings_of(config))
-            running = [Worker(config, "planted", code=PLANTED)]
+            running = [Worker(config, "planted", code=build(PACE, "subscriptions", HANG))]
             exporter = Exporter(config)
             try:
                 await running[-1].ready(PARTITIONS)
@@ -76,7 +60,7 @@ async def test_a_worker_that_hangs_is_told_of_before_and_after_its_watchdog_has_
 
                 # One delivery hangs.
                 await processes.produce(config, [event_record(100, 0, source="second")])
-                await run.until(metrics.PROGRESS_AGE.name, lambda age: age > 60)
+                await run.until(metrics.PROGRESS_AGE.name, lambda age: age > 90)
                 run.expect("ListwireWorkerStuck")
                 assert await running[-1].ends() == EXIT_CODE
                 await run.steps(2)

@@ -1,6 +1,7 @@
-"""The alerts on what real processes show while faults come and go, and on written numbers for what takes days.
+"""The alerts on written numbers, and on what real processes show while faults of the worker's side come and go.
 
-`ops/prometheus/tests/*.yml` are promtool's own unit tests; here they run, and together they name every alert.
+`ops/prometheus/tests/*.yml` are promtool's own unit tests; here they run, and together they name every alert. So do the recorded
+runs together: those of time and loss, of a stuck worker, of cohorts and of the ingress are in files of their own.
 """
 
 from __future__ import annotations
