@@ -12,6 +12,7 @@ from rich.table import Table
 from listwire.backfill.contact import SUBSCRIBE, UNSUBSCRIBE
 from listwire.backfill.derive import SAID, Listed
 from listwire.backfill.plan import Plan
+from listwire.backfill.times import iso
 from listwire.cli import context
 from listwire.logs import address_hash
 from listwire.masking import printable
@@ -101,8 +102,8 @@ def notes(made: Plan, report: Report) -> list[str]:
 
 def document(made: Plan, report: Report, *, reveal: bool) -> dict[str, Any]:
     return {
-        "source": report.source, "audience": report.audience, "since": _time(report.since), "until": _time(report.until),
-        "complete_since": None if report.known_since is None else moment(report.known_since),
+        "source": report.source, "audience": report.audience, "since": iso(report.since), "until": iso(report.until),
+        "complete_since": None if report.known_since is None else iso(report.known_since // 1000),
         "contacts": made.looked_at, "found": made.found, "already_there": made.there, "missing": len(made.missed),
         "written": report.written, "not_derivable": len(made.listed), "not_told": made.untold, "too_young": made.young,
         "days": [
@@ -118,8 +119,8 @@ def document(made: Plan, report: Report, *, reveal: bool) -> dict[str, Any]:
             {
                 "who": listed.contact.address if reveal else address_hash(listed.contact.address),
                 "web_id": listed.contact.web_id, "kind": listed.kind or None, "why": listed.why, "words": SAID[listed.why],
-                "after": None if listed.after is None else _time(listed.after),
-                "before": None if listed.before is None else _time(listed.before),
+                "after": None if listed.after is None else iso(listed.after),
+                "before": None if listed.before is None else iso(listed.before),
             }
             for listed in made.listed
         ],

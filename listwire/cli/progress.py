@@ -16,7 +16,7 @@ Advance = Callable[[int, int], None]
 
 @contextmanager
 def progress(title: str) -> Iterator[Advance]:
-    """Yields what is to be called with (done, total)."""
+    """Yields what is to be called with (done, total); a total of 0 is one that nobody knows."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines(title)
@@ -24,7 +24,7 @@ def progress(title: str) -> Iterator[Advance]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
 
 def _lines(title: str) -> Advance:
@@ -34,6 +34,6 @@ def _lines(title: str) -> Advance:
         nonlocal last
         if time.monotonic() - last >= LINE_EVERY:
             last = time.monotonic()
-            click.echo(f"{title}: {done:,} of {total:,}", err=True)
+            click.echo(f"{title}: {done:,} of {total:,}" if total else f"{title}: {done:,}", err=True)
 
     return advance
