@@ -170,7 +170,7 @@ class Source(Table):
     """One Mailchimp audience → one Amplitude project."""
 
     mailchimp: Name | None = Field(None, examples=["acme"])
-    """The `[mailchimp.NAME]` that the audience belongs to; webhooks arrive without it, `check` sees more with it."""
+    """The `[mailchimp.NAME]` that the audience belongs to; webhooks arrive without it, `check` sees more with it, and `backfill` needs it."""
     audience: str = Field(min_length=1, examples=["a6b5da1054"])
     """The audience's id. A webhook of another audience becomes a dead letter."""
     amplitude: Name = Field(examples=["product"])

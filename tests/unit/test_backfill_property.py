@@ -65,7 +65,7 @@ def stands_for(value: bytes, lost: Fired, lag: float) -> bool:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     hook=st.sampled_from([USERS, EVERYBODY]), behaviour=BEHAVIOUR, steps=st.lists(STEPS, max_size=14), data=st.data(),
     forgotten=st.booleans(), returns=st.booleans(),
@@ -113,7 +113,7 @@ def test_what_is_written_is_true_and_single_and_what_is_not_is_listed(
     assert not world.backfill(everything, asked).missed
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     steps=st.lists(st.tuples(st.sampled_from(["subscribe", "unsubscribe"]), st.integers(0, 12)), max_size=12),
     lag=st.sampled_from([0.0, 1.0, 2.0]), data=st.data(),

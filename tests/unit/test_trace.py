@@ -69,6 +69,11 @@ def test_types_that_are_no_events_are_filtered(body: bytes, who: str) -> None:
     assert step.outcome is Outcome.FILTERED
 
 
+def test_a_webhook_that_a_backfill_wrote_says_so() -> None:
+    (step,) = traced((topics.WEBHOOKS, arrived(SUBSCRIBE, backfilled="1000"))).steps
+    assert step.what == "webhook: subscribe, backfilled"
+
+
 def test_a_hash_from_a_log_finds_the_same_records_as_the_address() -> None:
     records = [(topics.WEBHOOKS, arrived(SUBSCRIBE)), (topics.COHORT_CHANGES, changed(0))]
     assert traced(*records, who=address_hash(ADA)).steps == traced(*records).steps
