@@ -199,7 +199,16 @@ def _stated(moment: Moment, contact: Contact, feed: Sequence[Entry], rules: Rule
     return next(at for at in stated if rules.zone.as_fired(at) == moment.at)
 
 
-def _why_not(known: Known, moment: Moment, contact: Contact, feed: Sequence[Entry], heard: Sequence[Heard], rules: Rules, *, near: bool) -> Why | None:  # fmt: skip
+def _why_not(
+    known: Known,
+    moment: Moment,
+    contact: Contact,
+    feed: Sequence[Entry],
+    heard: Sequence[Heard],
+    rules: Rules,
+    *,
+    near: bool,
+) -> Why | None:
     if not contact.id or "@" not in contact.address:
         return Why.NO_ID
     if rules.ids_differ:
@@ -231,7 +240,9 @@ def _other_id(contact: Contact, moment: Moment, heard: Sequence[Heard]) -> Why |
     return Why.ADDRESS_CHANGED if moved and not by_then else None
 
 
-def _hidden(line: Sequence[Known], contact: Contact, feed: Sequence[Entry], rules: Rules, near: set[Known]) -> Iterator[Listed]:  # fmt: skip
+def _hidden(
+    line: Sequence[Known], contact: Contact, feed: Sequence[Entry], rules: Rules, near: set[Known]
+) -> Iterator[Listed]:
     """What must have happened between, before or after what is known."""
 
     def must(kind: str, after: int | None, before: int | None, why: Why = Why.TIME_UNKNOWN) -> Iterator[Listed]:

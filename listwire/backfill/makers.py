@@ -40,7 +40,9 @@ class Hook:
         return Told.YES if asked <= on else Told.MAYBE if asked & on else Told.NO
 
 
-def subscriber(moment: Moment, contact: Contact, feed: Sequence[Entry], line: Sequence[Known], hook: Hook, tolerance: int) -> Maker:  # fmt: skip
+def subscriber(
+    moment: Moment, contact: Contact, feed: Sequence[Entry], line: Sequence[Known], hook: Hook, tolerance: int
+) -> Maker:
     """Who made a subscription: the sign-up beside it says so; else, for a first one, how the contact came.
 
     For a further one: whoever has unsubscribed themselves can only be subscribed again by themselves, anybody else is answered
