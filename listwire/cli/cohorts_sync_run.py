@@ -82,7 +82,7 @@ async def sync_once(settings: Settings, name: str, how: How) -> Result:
         await not_paused(settings.kafka, schedule.sync)
     async with amplitude_cohorts(settings, schedule.amplitude, pace=how.pace) as client:
         cohort = chosen(await patient(client.cohorts, how.clock), schedule.cohort)
-        _fit(settings, schedule.sync, cohort)
+        fit(settings, schedule.sync, cohort)
         before = None if how.dry_run else await mark(settings.kafka, cohort.id)
         with how.show(f"Fetching {cohort.name!r} from Amplitude"):
             where = schedule.email_property or sync.email_property
@@ -105,7 +105,7 @@ async def sync_once(settings: Settings, name: str, how: How) -> Result:
     return result
 
 
-def _fit(settings: Settings, sync: str, cohort: Listed) -> None:
+def fit(settings: Settings, sync: str, cohort: Listed) -> None:
     """What can be known before a download is spent."""
     if len(cohort.name) >= NAME_LIMIT:
         raise ListwireError(

@@ -67,6 +67,8 @@ def processes(settings: Settings) -> list[Child]:
         found.append(Child("subscriptions", ("worker", "subscriptions")))
     if settings.cohort_syncs:
         found.append(Child("cohorts", ("worker", "cohorts")))
+    if settings.cohort_schedules:
+        found.append(Child("scheduler", ("cohorts", "sync", "--scheduled")))
     found.append(Child("exporter", ("exporter",)))
     if settings.console.login is not None:
         found.append(Child("console", ("console",)))

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from listwire import hooks
+from listwire.cli.schedule_checks import schedules
 from listwire.errors import ListwireError, SettingsError, VendorError, VendorRejected
 from listwire.findings import Finding, failed, note, ok
 from listwire.settings import Settings
@@ -30,6 +31,7 @@ async def vendors(settings: Settings) -> list[Finding]:
     usable = {name for (kind, name), state in states.items() if kind == "mailchimp" and not state.words}
     findings += await asyncio.gather(*_audiences(settings, usable))
     findings += await asyncio.gather(*(_webhook(settings, name, usable) for name in settings.sources))
+    findings += await schedules(settings)
     return findings
 
 

@@ -31,6 +31,7 @@ PORTS = {
     "listwire-exporter": EXPORTER_PORT,
     "listwire-console": CONSOLE_PORT,
 }
+    "listwire-scheduler": SCHEDULER_PORT,
 
 
 def of_kind(kind: str) -> dict[str, dict[str, Any]]:
