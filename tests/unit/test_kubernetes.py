@@ -14,6 +14,7 @@ import yaml
 import listwire
 from console.serve import DEFAULT_PORT as CONSOLE_PORT
 from listwire import cli, metrics, topics
+from listwire.cli.cohorts_sync import DEFAULT_PORT as SCHEDULER_PORT
 from listwire.cli.exporter import DEFAULT_PORT as EXPORTER_PORT
 from listwire.settings import load
 from listwire.settings.models import Ingress, Topics
@@ -30,8 +31,8 @@ PORTS = {
     "listwire-worker-cohorts": 8082,
     "listwire-exporter": EXPORTER_PORT,
     "listwire-console": CONSOLE_PORT,
-}
     "listwire-scheduler": SCHEDULER_PORT,
+}
 
 
 def of_kind(kind: str) -> dict[str, dict[str, Any]]:
