@@ -7,8 +7,10 @@ Amplitude holds every event once, those that arrived unchanged, and nothing that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import pty
 import signal
 import sys
 import time
@@ -23,9 +25,12 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
+from console.quiet import A_LOOK, Quiet
 from ingress.keys import webhook_key
 from listwire import topics
+from listwire.backfill.gaps import DAY
 from listwire.backfill.publish import CHUNK
+from listwire.clock import SystemClock
 from listwire.kafka_admin import admin_client
 from listwire.kafka_reader import Reader
 from sandbox.amplitude import AmplitudeStandIn
@@ -300,6 +305,51 @@ async def test_interrupted_in_the_middle_and_run_again_it_ends_the_same(stage: S
 
 async def ends(reader: Reader) -> int:
     return sum(bounds.end for bounds in (await reader.bounds(topics.WEBHOOKS)).values())
+
+
+async def test_on_a_terminal_it_asks_and_a_no_writes_nothing(stage: Stage) -> None:
+    await stage.old_record()
+    stage.happens("subscribe", 10, "ann")
+    since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(stage.start))
+    for answer, code, webhooks in ((b"n\n", 1, 1), (b"y\n", 0, 2)):
+        ours, theirs = pty.openpty()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "listwire", "--config", str(stage.config), "backfill", "--source", "newsletter",
+            "--since", since, stdin=theirs, stdout=theirs, stderr=theirs, cwd=stage.config.parent,
+        )  # fmt: skip
+        os.close(theirs)
+        said = b""
+        async with asyncio.timeout(60):
+            while b"[y/N]" not in said:
+                said += await asyncio.to_thread(os.read, ours, 4096)
+            os.write(ours, answer)
+            with contextlib.suppress(OSError):  # the terminal's other end is closed
+                while await asyncio.to_thread(os.read, ours, 4096):
+                    pass
+            assert await process.wait() == code
+        os.close(ours)
+        assert b"Write 1 webhook to listwire.webhooks?" in said
+        assert await stage.webhooks() == webhooks
+
+
+async def test_the_console_sees_a_gap_by_offsets_alone(stage: Stage) -> None:
+    """Ten minutes apart for three days, but for three hours of today."""
+    now = int(time.time())
+    gap = range(now - 6 * HOUR, now - 3 * HOUR)
+    async with producer(settings_of(stage.config)) as out:
+        for at in range(now - 3 * 24 * HOUR, now, 600):
+            if at not in gap:
+                await out.send(topics.WEBHOOKS, b"x=y", key=b"%d" % at, timestamp_ms=at * 1000)
+        await out.flush()
+    quiet = Quiet(SystemClock())
+    async with Reader(settings_of(stage.config).kafka) as reader:
+        for _ in range(8 * DAY // A_LOOK + 1):
+            await quiet.look(reader)
+    found = quiet.gap()
+    assert found is not None
+    assert found.until is not None
+    assert abs(found.since - gap.start) <= 1500
+    assert abs(found.until - gap.stop) <= 1500
 
 
 async def test_two_at_once_write_each_webhook_once(stage: Stage) -> None:
