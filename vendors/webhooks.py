@@ -22,6 +22,9 @@ LOOK_EVERY = 2.0
 TRY_EVERY = 20.0
 PATIENCE = 900.0
 WATCH_EVERY = 300.0
+# While one is not right; and how long it must be so.
+LOOK_AGAIN = 15.0
+GRACE = 60.0
 AWAITED = "Waiting for an ingress that knows this source: restart the workers, then the ingress. `listwire up` does that by itself."
 
 log = logs.get("listwire.hooks")
@@ -81,7 +84,10 @@ def account_of(settings: Settings, name: str) -> str:
 
 
 class WebhookWatch:
-    """Looks at every source's webhook, in turn, and sets `listwire_webhook_ok`. It changes nothing: `listwire hooks ensure` does."""
+    """Looks at every source's webhook, in turn, and sets `listwire_webhook_ok`. It changes nothing: `listwire hooks ensure` does.
+
+    What is not right counts after a minute: a source that is being connected just now has no webhook yet.
+    """
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
         self.settings = settings
@@ -89,6 +95,8 @@ class WebhookWatch:
         self.redact = redaction.for_settings(settings)
         self._ok: dict[tuple[str, ...], float] = {}
         self._changed: dict[tuple[str, ...], float] = {}
+        # Source → since when its webhook is not right.
+        self._wrong: dict[str, float] = {}
 
     @property
     def names(self) -> list[str]:
@@ -100,26 +108,33 @@ class WebhookWatch:
         """For ever."""
         while self.names:
             await self.look()
-            await self.clock.sleep(WATCH_EVERY)
+            await self.clock.sleep(min(LOOK_AGAIN, WATCH_EVERY) if self._wrong else WATCH_EVERY)
 
     async def look(self) -> None:
         """A source whose account cannot be asked keeps what was last known of it."""
         for name in self.names:
-            before = self._ok.get((name,), 1.0)
             try:
                 async with mailchimp(self.settings, account_of(self.settings, name)) as client:
                     state = await hooks.look(client, self.settings, name)
             except ListwireError as fault:
                 log.warning("a webhook could not be looked at", source=name, detail=self.redact(str(fault)))
                 continue
-            self._ok[name,] = float(state.right)
-            self._changed[name,] = float(state.hook is not None and not state.right)
-            if before and not state.right:
-                log.warning(
-                    "a webhook is not as it should be: `listwire hooks ensure`", source=name, drift=list(state.drift)
-                )
+            self._take(name, state)
         metrics.WEBHOOK_OK.replace(self._ok)
         metrics.WEBHOOK_CHANGED.replace(self._changed)
+
+    def _take(self, name: str, state: hooks.State) -> None:
+        now = self.clock.monotonic()
+        if state.right:
+            self._wrong.pop(name, None)
+        elif now - self._wrong.setdefault(name, now) < GRACE:
+            return
+        elif self._ok.get((name,), 1.0):
+            log.warning(
+                "a webhook is not as it should be: `listwire hooks ensure`", source=name, drift=list(state.drift)
+            )
+        self._ok[name,] = float(state.right)
+        self._changed[name,] = float(state.hook is not None and not state.right)
 
 
 async def unhooked(settings: Settings, name: str, *, dry_run: bool = False) -> list[str]:

@@ -17,6 +17,7 @@ from listwire.errors import ListwireError, SettingsError
 from listwire.settings import Settings, connections, load
 from sandbox.amplitude.server import AmplitudeStandIn
 from sandbox.mailchimp import API_KEY, AUDIENCE, MailchimpStandIn
+from tests.unit.console_door import Time
 from vendors import access, connecting, webhooks
 from vendors.amplitude import client as amplitude_client
 
@@ -351,9 +352,12 @@ async def test_the_watch_tells_a_webhook_that_is_gone_from_one_that_was_changed(
     found = await opened(settings)
     made = await connecting.make(settings, found, audience(found), "product")
     await webhooks.hooked(made.settings, made.source)
-    watch = webhooks.WebhookWatch(made.settings)
+    clock = Time(1000.0)
+    watch = webhooks.WebhookWatch(made.settings, clock=clock)
 
-    async def seen() -> tuple[float, float]:
+    async def seen(later: float = webhooks.GRACE) -> tuple[float, ...]:
+        await watch.look()
+        clock.now += later
         await watch.look()
         return tuple(
             metric(source=made.source)._value.get() for metric in (metrics.WEBHOOK_OK, metrics.WEBHOOK_CHANGED)
@@ -363,7 +367,10 @@ async def test_the_watch_tells_a_webhook_that_is_gone_from_one_that_was_changed(
     (hook,) = mailchimp.audience.webhooks.values()
     hook.events["profile"] = True
     assert await seen() == (0, 1)
+    hook.events["profile"] = False
+    assert await seen() == (1, 0)
     mailchimp.audience.webhooks.clear()
+    assert await seen(10) == (1, 0), "somebody may be making it just now"
     assert await seen() == (0, 0)
     mailchimp.account.tokens.clear()
     assert await seen() == (0, 0), "who cannot ask says what was last known"
