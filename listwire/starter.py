@@ -91,6 +91,7 @@ class Starter:
 {key}
 region = {quoted(self.region)}                             # or "eu"
 # endpoint = "batch"                        # or "httpapi": seen sooner in Amplitude, smaller requests
+# secret_key = "…"                          # only for [cohort_schedules.…]; or secret_key_file
 """
 
     def _mailchimp(self) -> str:
@@ -127,7 +128,15 @@ email_property = "email"                    # the user property that holds the a
 cohorts = ["*"]                             # name patterns
 secrets = [{quoted(self.cohort_secret)}]
 """
-        return text if self.mailchimp_key_file else _commented(text)
+        schedule = f"""
+# A cohort that Listwire fetches by itself, beside those that Amplitude pushes. Needs secret_key under [amplitude.product].
+[cohort_schedules.power-users]
+sync = {quoted(self.source)}
+amplitude = "product"
+cohort = "Power users"                      # or its id
+cron = "0 */2 * * *"                        # Amplitude allows 500 downloads a month
+"""
+        return (text if self.mailchimp_key_file else _commented(text)) + _commented(schedule)
 
     def _http(self) -> str:
         line = f"public_url = {quoted(self.public_url or 'https://hooks.example.com')}"

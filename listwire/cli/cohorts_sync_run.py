@@ -17,7 +17,7 @@ from listwire.cli.cohorts_audience import stand
 from listwire.cli.cohorts_sync_topic import carried_out, mark, not_paused, spoken_of
 from listwire.cli.progress import Advance, progress
 from listwire.clock import Clock
-from listwire.cohorts.differences import Differences, chosen, compare, guard
+from listwire.cohorts.differences import Differences, Standing, chosen, compare, guard
 from listwire.cohorts.last_words import LastWords
 from listwire.cohorts.members import Member
 from listwire.cohorts.messages import Cohort, Published, pairs
@@ -90,7 +90,9 @@ async def sync_once(settings: Settings, name: str, how: How) -> Result:
     if before is not None and not how.force:
         await carried_out(settings.kafka, before, how.clock, how.patience)
     standing = await stand(settings, sync, cohort.name, people.addresses, how.clock, how.show)
-    found = compare(people.addresses, standing)
+    # An address of Mailchimp's that the worker would not take for one would become a dead letter, run after run.
+    carriers = {address for address in standing.carriers if _usable(address)}
+    found = compare(people.addresses, Standing(carriers, standing.members))
     left_alone = 0
     if before is not None and (found.enter or found.leave):
         spoken = await spoken_of(settings.kafka, before, LastWords(cohort.name, schedule.sync, sync))

@@ -69,6 +69,7 @@ def test_the_commented_tables_load_too_once_the_marks_are_taken_away(tmp_path: P
     settings = load(tmp_path / "all.toml", environ={})
     assert settings.sources["newsletter"].mailchimp == "acme"
     assert settings.cohort_syncs["newsletter"].email_property == "email"
+    assert settings.cohort_schedules["power-users"].sync == "newsletter"
     assert settings.ingress.public_url == "https://hooks.example.com"
 
 
