@@ -14,6 +14,9 @@ from listwire.cohorts.differences import Differences, GuardRefused, Standing, ch
 from listwire.cohorts.members import Member
 from listwire.cohorts.messages import Cohort, Message, pairs
 from listwire.errors import ListwireError
+from tests.cohort_stage import Record, Stage
+from tests.mailchimp_in_memory import TAG
+from tests.virtual_time import run
 
 COHORT = Cohort("c1", "Power users")
 PEOPLE = [f"member{number}@example.com" for number in range(40)]
@@ -125,3 +128,35 @@ def test_a_cohort_that_cannot_be_told_is_an_error_with_the_near_ones(wanted: str
         chosen(LISTED, wanted)
     with pytest.raises(ListwireError, match="the project has none"):
         chosen([], wanted)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.data(), st.integers(0, 2000), st.integers(0, 2000), st.integers(0, 600))
+def test_the_worker_itself_makes_the_tag_right_in_the_fewest_calls(
+    data: st.DataObject, entering: int, leaving: int, staying: int
+) -> None:
+    """The real courier and its calls of 500, however the topic is cut into deliveries."""
+    everybody = [f"member{number}@example.com" for number in range(entering + leaving + staying)]
+    new, old, both = everybody[:entering], everybody[entering : entering + leaving], everybody[entering + leaving :]
+    cohort, strangers = {*new, *both}, {"stranger@example.com"}
+
+    async def main() -> None:
+        stage = Stage(members=everybody)
+        tags, audience = stage.mailchimp.account.tags, stage.mailchimp.audience
+        tags.create(audience, TAG, [*old, *both], "hand")
+        found = compare(cohort | strangers, Standing(stage.mailchimp.tagged(), set(new)))
+        groups = paired(found)
+        offset = 0
+        while groups:
+            cut = data.draw(st.integers(1, len(groups)))
+            delivery = [
+                Record(number, message.value, [("sync", b"newsletter")])
+                for number, message in enumerate((m for group in groups[:cut] for m in group), offset)
+            ]
+            offset, groups = offset + len(delivery), groups[cut:]
+            assert await stage.deliver(*delivery)
+        assert stage.mailchimp.tagged() == cohort
+        assert len(stage.mailchimp.named("segment")) == found.calls == -(-max(entering, leaving) // 500)
+        assert stage.letters == []
+
+    run(main())
