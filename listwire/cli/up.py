@@ -20,7 +20,7 @@ from listwire.settings_watch import SettingsWatch
 from listwire.supervisor import Child, Supervisor, printer
 
 AGAIN = 10.0
-NAMES = ("ingress", "subscriptions", "cohorts", "exporter", "console")
+NAMES = ("ingress", "subscriptions", "cohorts", "scheduler", "exporter", "console")
 BOOTSTRAP = "LISTWIRE_KAFKA__BOOTSTRAP_SERVERS"
 
 
@@ -72,7 +72,7 @@ def processes(settings: Settings) -> list[Child]:
     found.append(Child("exporter", ("exporter",)))
     if settings.console.login is not None:
         found.append(Child("console", ("console",)))
-    if settings.sources or settings.cohort_syncs:
+    if settings.sources or any(sync.secrets for sync in settings.cohort_syncs.values()):
         found.append(Child("ingress", ("ingress",)))
     return found
 

@@ -130,6 +130,8 @@ def test_children_get_no_secret_on_their_command_line() -> None:
     }  # fmt: skip
     children = processes(load(os.devnull, environment))
     assert [child.name for child in children] == ["subscriptions", "exporter", "ingress"]
+    fed_by_producers = {"LISTWIRE_MAILCHIMP__M__API_KEY": "k-secret-us6", "LISTWIRE_COHORT_SYNCS__C__MAILCHIMP": "m", "LISTWIRE_COHORT_SYNCS__C__AUDIENCE": "a"}  # fmt: skip
+    assert [child.name for child in processes(load(os.devnull, fed_by_producers))] == ["cohorts", "exporter"]
     assert "secret" not in repr([child.arguments for child in children])
     assert sys.executable
 
