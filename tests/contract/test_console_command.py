@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from listwire.settings import load
+from listwire.settings import connections, load
 from tests.contract.commands import listwire
 
 TOKEN = "a-token-that-is-long-enough"
@@ -97,6 +97,27 @@ def test_it_serves_while_kafka_is_away_and_ends_in_order(folder: Path) -> None:
     log = (folder / "log").read_text()
     assert TOKEN not in log
     assert "Traceback" not in log
+
+
+def test_a_new_connection_is_taken_over_while_it_runs_and_nobody_is_logged_out(folder: Path) -> None:
+    with running(folder, "--port", "0") as (_, url, _shown), httpx.Client(base_url=url, trust_env=False) as client:
+        form = client.get("/login").text.split('name="csrf" value="')[1].split('"')[0]
+        client.post("/login", data={"csrf": form, "token": TOKEN}, headers={"origin": url})
+        secret = "a-fresh-secret-in-the-path"
+        table = {"audience": "a2", "amplitude": "product", "secrets": [secret]}
+        connections.write(folder / "connections.d", "source-shop", {"sources": {"shop": table}})
+        end = time.monotonic() + 30
+        while (page := client.get("/connections/sources.shop")).status_code == 404:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        assert page.status_code == 200
+        assert "sources.newsletter" in client.get("/").text
+        connections.remove(folder / "connections.d", "source-shop")
+        while client.get("/connections/sources.shop").status_code != 404:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+    assert secret not in (folder / "log").read_text()
+    assert "needs a restart" not in (folder / "log").read_text()
 
 
 def test_without_a_token_and_without_a_terminal_it_refuses(folder: Path) -> None:
