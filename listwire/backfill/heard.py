@@ -6,6 +6,7 @@ tell where the address has changed since.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from listwire.backfill.times import Zone
 from listwire.kafka_reader import Record
 
 UPEMAIL = "upemail"
+_PLAIN_IDS = re.compile(rb"&data%5B(id|web_id)%5D=([0-9a-zA-Z]+)(?=&|\Z)")
 _KINDS = frozenset({SUBSCRIBE, UNSUBSCRIBE, UPEMAIL})
 
 
@@ -69,19 +71,30 @@ class Topic:
                 index.setdefault(key, set())
         self.first: int | None = None
         """When the oldest record of this source was written, in milliseconds."""
-        self.heard = 0
 
     def _keys(self, contact: str, web_id: str, address: str) -> list[tuple[dict[str, set[Heard]], str]]:
         keys = ((self._ids, contact), (self._web_ids, web_id), (self._addresses, address))
         return [(index, key) for index, key in keys if key]
 
     def add(self, record: Record) -> None:
-        if record.readable and (found := read(record, *self._where)) is not None:
-            self.first = record.timestamp if self.first is None else min(self.first, record.timestamp)
-            self.heard += 1
+        if not record.readable or glimpse.header(record, topics.SOURCE) != self._where[0]:
+            return
+        self.first = record.timestamp if self.first is None else min(self.first, record.timestamp)
+        if not self._of_others(record.value or b"") and (found := read(record, *self._where)) is not None:
             for index, key in self._keys(found.contact, found.web_id, found.address):
                 if key in index:
                     index[key].add(found)
+
+    def _of_others(self, value: bytes) -> bool:
+        """Whether both ids stand there as Mailchimp writes them, and are nobody's that is looked at: most records of a long topic
+        are told apart like this in a tenth of the time that reading them takes.
+        """
+        found = dict(_PLAIN_IDS.findall(value))
+        return (
+            len(found) == 2
+            and found[b"id"].decode() not in self._ids
+            and found[b"web_id"].decode() not in self._web_ids
+        )
 
     def of(self, contact: Contact) -> list[Heard]:
         """Oldest first."""

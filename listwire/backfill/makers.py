@@ -59,4 +59,6 @@ def subscriber(
         return Maker.UNKNOWN
     if last.moment is not None:
         return Maker.USER if last.moment.maker is Maker.USER else Maker.UNKNOWN
-    return Maker.USER if hook.sources == {"user"} else Maker.UNKNOWN
+    # "delete" is an archived contact, whom anybody may add again.
+    by_themselves = last.heard is not None and last.heard.action == "unsub" and hook.sources == {"user"}
+    return Maker.USER if by_themselves else Maker.UNKNOWN

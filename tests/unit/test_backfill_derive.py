@@ -169,6 +169,14 @@ def test_a_contact_who_left_by_themselves_can_only_come_back_by_themselves() -> 
     assert ("subscribe", Why.MAKER_UNKNOWN) in why(by_admin)
 
 
+@pytest.mark.parametrize(("action", "again"), [("unsub", True), ("delete", False), ("", False)])
+def test_a_webhook_of_leaving_tells_who_can_bring_back(action: str, again: bool) -> None:
+    someone = contact(source="Admin Add", opted=NOON + 3 * HOUR)
+    verdict = derive(someone, [], [heard("unsubscribe", NOON + HOUR, action=action)], rules())
+    assert (("subscribe", NOON + 3 * HOUR) in written(verdict)) is again
+    assert (("subscribe", Why.MAKER_UNKNOWN) in why(verdict)) is not again
+
+
 def test_young_changes_are_left_to_mailchimp() -> None:
     verdict = derive(contact(opted=NOON + 25 * HOUR), [], [], rules())
     assert (verdict.missed, verdict.listed, verdict.young) == ([], [], 1)
@@ -336,6 +344,29 @@ def test_another_source_s_webhooks_and_another_audience_s_do_not_count() -> None
     )
     assert read(record(form.encode()), "second", AUDIENCE, Zone("UTC")) is None
     assert read(record(form.replace(AUDIENCE, "b").encode()), "newsletter", AUDIENCE, Zone("UTC")) is None
+
+
+def test_others_are_passed_over_unread_and_whoever_may_be_meant_is_not() -> None:
+    world = World()
+    world.happens("subscribe", NOON + HOUR)
+    world.happens("subscribe", NOON + HOUR, "bob@example.com")
+    (ann, bob), _ = world.told(NOON)
+    topic = Topic("newsletter", AUDIENCE, Zone("UTC"), [ann])
+    for fired in world.fired:
+        topic.add(arrived(fired))
+    assert [each.address for each in topic.of(ann)] == ["ann@example.com"]
+    assert topic.of(bob) == []
+    # Another spelling, another id, no web id: each is read.
+    value = world.fired[0].value
+    for other in (
+        value.replace(b"%5Bid%5D", b"[id]").replace(b"13%3A00", b"14%3A00"),
+        value.replace(ann.id.encode(), OTHER.encode()).replace(b"13%3A00", b"15%3A00"),
+        value.replace(ann.id.encode(), OTHER.encode())
+        .replace(b"data%5Bweb_id%5D", b"x")
+        .replace(b"13%3A00", b"16%3A00"),
+    ):
+        topic.add(record(other))
+    assert [(each.at - NOON) // HOUR for each in topic.of(ann)] == [1, 2, 3, 4]
 
 
 DAY = 86_400_000
