@@ -260,10 +260,8 @@ def _hidden(
     changed = None if contact.changed is None else contact.changed + rules.tolerance
     after = None if last is None else last.at
     if contact.status == "archived":
-        if not (last is not None and last.heard is not None and last.heard.action == "delete"):
-            moment = contact.changed
-            if moment is None or rules.holds(moment):
-                yield from must(UNSUBSCRIBE, after, changed, Why.ARCHIVED)
+        if last is None or last.heard is None or last.heard.action != "delete":
+            yield from must(UNSUBSCRIBE, after, changed, Why.ARCHIVED)
     elif contact.status in {"subscribed", "cleaned"}:
         if (last is None or last.kind == UNSUBSCRIBE) and (contact.status == "subscribed" or last is not None):
             yield from must(SUBSCRIBE, after, changed)
