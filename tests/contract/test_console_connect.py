@@ -376,6 +376,17 @@ async def test_the_page_waits_for_the_ingress_and_says_so(
     await console.app.state.jobs.stop()
 
 
+async def test_the_pages_say_which_processes_run_with_old_settings(console: Console, person: Person) -> None:
+    from console.process_metrics import Processes
+    from console.worker_metrics import Said
+
+    assert "To use them restart" not in (await person.http.get("/connect")).text
+    console.watch.picture.said = Said(processes=Processes(stale=("worker", "ingress")))
+    for path in ("/connect", "/"):
+        page = await person.http.get(path)
+        assert "To use them restart the worker, then the ingress." in " ".join(page.text.split())
+
+
 async def test_who_came_by_another_name_is_led_to_the_one_mailchimp_knows(console: Console) -> None:
     transport = httpx.ASGITransport(console.app)
     async with httpx.AsyncClient(
