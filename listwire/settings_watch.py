@@ -55,8 +55,13 @@ class SettingsWatch:
         self.state = State.SAME
         self.newest = self.origin.loaded
         self.fault = ""
-        self._running = fingerprint(self.newest, self.but)
-        self._seen = self._stamp = self._look_at_files(self.newest)
+        self._begin()
+
+    def _begin(self) -> None:
+        """The files are read once more even if they stand still now: they may have changed since these settings were loaded."""
+        self._running = self._known = fingerprint(self.newest, self.but)
+        self._seen: Stamp = self._look_at_files(self.newest)
+        self._stamp: Stamp | None = None
         metrics.SETTINGS_STALE().set(0)
 
     def start(self, loop: asyncio.AbstractEventLoop | None = None) -> Self:
@@ -88,9 +93,7 @@ class SettingsWatch:
         """From now on the process runs with these."""
         self.origin = settings.origin
         self.newest, self.state, self.fault = self.origin.loaded, State.SAME, ""
-        self._running = fingerprint(self.newest, self.but)
-        self._seen = self._stamp = self._look_at_files(settings)
-        metrics.SETTINGS_STALE().set(0)
+        self._begin()
 
     def _read(self) -> None:
         try:
@@ -104,8 +107,8 @@ class SettingsWatch:
             if self.invalid is not None:
                 self.invalid(self.fault)
             return
-        before, known = self.state, fingerprint(self.newest, self.but)
-        self.newest, self.fault = found, ""
+        before, known = self.state, self._known
+        self.newest, self.fault, self._known = found, "", print_
         if print_ == self._running:
             self.state = State.SAME
             return

@@ -96,6 +96,8 @@ def test_a_secret_that_changes_in_its_file_is_a_change(file: Path, tmp_path: Pat
     key.unlink()
     assert looks(watch) is State.INVALID
     assert "another-one" not in watch.fault
+    file.write_text(BEGIN)
+    assert looks(watch) is State.CHANGED, "nobody asks for the file any more"
 
 
 def test_sections_that_do_not_count_do_not_count(file: Path) -> None:
@@ -111,6 +113,25 @@ def test_who_takes_the_new_settings_is_up_to_date(file: Path) -> None:
     watch.take(watch.newest)
     assert looks(watch) is State.SAME
     assert stale() == 0
+
+
+def test_a_change_while_the_one_before_is_being_taken_is_not_missed(file: Path) -> None:
+    told: list[list[str]] = []
+    watch = SettingsWatch(load(file, {}), changed=lambda found: told.append(sorted(found.sources)))
+    connections.write(connections.directory_of(file), "source-shop", MORE)
+    looks(watch)
+    found = watch.newest
+    third = {"sources": {"third": {**MORE["sources"]["shop"]}}}
+    connections.write(connections.directory_of(file), "source-third", third)
+    watch.take(found)
+    assert looks(watch) is State.CHANGED
+    assert told == [["newsletter", "shop"], ["newsletter", "shop", "third"]]
+
+
+def test_a_change_between_loading_and_the_first_look_is_seen(file: Path) -> None:
+    settings = load(file, {})
+    connections.write(connections.directory_of(file), "source-shop", MORE)
+    assert looks(SettingsWatch(settings)) is State.CHANGED
 
 
 def test_settings_that_were_never_loaded_have_no_origin() -> None:
