@@ -8,7 +8,7 @@ Dead letters leave the line, so they are excepted where order is looked at.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from listwire import topics
@@ -145,6 +145,7 @@ def _tags(evidence: Evidence, said: dict[tuple[str, str], list[tuple[bool, bool]
         findings.counts["words"] += len(words)
         if address not in members:
             continue
+        findings.counts["last words in dead letters"] += words[-1][1]
         is_so = address in carried[tag]
         if is_so not in allowed(words):
             last = "entered" if words[-1][0] else "left"
@@ -156,16 +157,12 @@ def _tags(evidence: Evidence, said: dict[tuple[str, str], list[tuple[bool, bool]
         findings.counts["tagged"] += len(carriers)
 
 
-def allowed(words: Iterable[tuple[bool, bool]]) -> set[bool]:
-    """How it may end: as the last word says that is no dead letter; or as one says that came later and may have been carried out
-    before it became a dead letter.
+def allowed(words: Sequence[tuple[bool, bool]]) -> set[bool]:
+    """How it may end: as the last word says. Where that became a dead letter, it may have been carried out before or not; and the
+    words before it may have been left out for its sake, since within a delivery only the last one is sent. Its replay settles it.
     """
-    possible: set[bool] = set()
-    for entered, buried in reversed(list(words)):
-        possible.add(entered)
-        if not buried:
-            return possible
-    return possible | {False}
+    last, buried = words[-1]
+    return {last} if not buried else {False, *(entered for entered, _ in words)}
 
 
 def _dead_words(evidence: Evidence) -> dict[Place, set[str]]:

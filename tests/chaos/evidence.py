@@ -121,6 +121,22 @@ async def collect(settings: Settings, directory: Path, **known: Any) -> Evidence
     )
 
 
+def keep(evidence: Evidence, directory: Path) -> None:
+    """The topics' records as lines of JSON, for whoever looks into a broken run: Kafka's own data may not outlive it."""
+    topics_records = {
+        topics.WEBHOOKS: evidence.webhook_records,
+        topics.COHORT_CHANGES: evidence.change_records,
+        topics.DEAD_LETTERS: evidence.letters,
+    }
+    for topic, records in topics_records.items():
+        with (directory / f"{topic}.jsonl").open("w") as lines:
+            for record in records:
+                headers = {name: value.decode(errors="replace") for name, value in record.headers}
+                value = (record.value or b"").decode(errors="replace")
+                line = {"partition": record.partition, "offset": record.offset, "headers": headers, "value": value}
+                lines.write(json.dumps({**line, "timestamp": record.timestamp}) + "\n")
+
+
 async def committed(settings: Settings, ends: Mapping[str, Mapping[int, int]]) -> Committed:
     found: dict[tuple[str, int], tuple[int, int]] = {}
     async with admin_client(settings.kafka) as admin:

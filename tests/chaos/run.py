@@ -14,6 +14,7 @@ from listwire import topics
 from listwire.errors import SandboxError
 from sandbox.kafka import EmbeddedKafka
 from tests.chaos.checker import check
+from tests.chaos.evidence import keep
 from tests.chaos.processes import BrokerMember, Member, WorkerMember, supervise
 from tests.chaos.report import Report
 from tests.chaos.schedule import Action, schedule
@@ -173,6 +174,8 @@ class _Run:
         report, senders = self.report, self.senders
         evidence = await self.stage.evidence(webhooks=senders.webhooks, changes=senders.changes)
         report.findings = check(evidence)
+        if report.findings.broken:
+            keep(evidence, self.stage.directory)
         report.requests, report.answered = senders.requests, senders.answered
         report.absorbed = self.stage.amplitude.state.duplicates
         report.letters = Counter(dict(letter.headers).get(topics.REASON, b"?").decode() for letter in evidence.letters)

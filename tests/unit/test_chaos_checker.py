@@ -174,10 +174,12 @@ def test_older_words_said_again_are_fine_when_the_newer_ones_follow() -> None:
         ([(False, False), (True, True)], {True, False}),
         ([(True, True)], {True, False}),
         ([(False, True), (True, False)], {True}),
-        ([(True, False), (True, True)], {True}),
+        ([(True, False), (True, True)], {True, False}),
+        ([(False, False), (False, True)], {False}),
+        ([(True, True), (True, False), (False, False)], {False}),
     ],
 )
-def test_only_the_last_words_may_stand_and_a_dead_letter_after_them_may_have_been_heard(
+def test_only_the_last_word_may_stand_unless_it_is_a_dead_letter(
     words: list[tuple[bool, bool]], ends: set[bool]
 ) -> None:
     assert allowed(words) == ends
