@@ -265,7 +265,7 @@ SETTINGS_STALE = Metric(
     "gauge",
     (),
     "1 while the settings on disk differ from those that the process runs with: it needs a restart (`listwire up` does that by itself).",
-    "every process",
+    "ingress, workers, exporter",
     together="livemax",
 )
 WEBHOOK_OK = Metric(
@@ -302,6 +302,13 @@ SCHEDULE_DUE = Metric(
     "gauge",
     ("schedule",),
     "When a cohort schedule is due next; stays in the past while its run goes on.",
+    "scheduler",
+)
+SCHEDULE_OVERDUE = Metric(
+    "listwire_cohort_schedule_overdue_seconds",
+    "gauge",
+    ("schedule",),
+    "For how long a cohort schedule has been due, until its run has ended; else 0.",
     "scheduler",
 )
 SCHEDULE_RUNS = Metric(

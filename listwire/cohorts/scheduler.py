@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from listwire import logs, metrics
 from listwire.clock import Clock
@@ -71,6 +72,7 @@ class Scheduler:
         self.due: dict[str, float] = {}
         for name in self.schedules:
             metrics.SCHEDULE_STATUS(schedule=name).set(NONE_YET)
+            metrics.SCHEDULE_OVERDUE(schedule=name).set_function(partial(self.overdue, name))
 
     async def run(self) -> None:
         """Until `stop`. A run under way is cancelled then: nothing is published before its end, and that again is harmless."""
@@ -82,6 +84,10 @@ class Scheduler:
 
     def stop(self) -> None:
         self._stop.set()
+
+    def overdue(self, name: str) -> float:
+        """Seconds since it was due and has not been done."""
+        return max(0.0, self._clock.time() - self.due[name]) if name in self.due else 0.0
 
     async def once(self, name: str) -> bool:
         """One run, now; whether all is well with it. Never raises: what went wrong is told in the log and the metrics."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -54,7 +55,7 @@ class Stage:
             raise self.unasked
         return Budget(self.left, EPOCH + 10 * 86_400)
 
-    def during(self, seconds: float) -> list[dict[str, Any]]:
+    def during(self, seconds: float, then: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
         """The log lines."""
 
         async def main() -> None:
@@ -62,6 +63,7 @@ class Stage:
             scheduler = Scheduler({n: schedule(c) for n, c in self.crons.items()}, self.run, self.budget, self.clock)
             running = asyncio.create_task(scheduler.run())
             await self.clock.sleep(seconds)
+            then()
             scheduler.stop()
             await running
 
@@ -158,3 +160,12 @@ def test_a_stop_ends_a_run_that_is_under_way() -> None:
     stage.during(60)
     assert stage.under_way == 0
     assert metric("status", "s9") == 0
+
+
+def test_a_run_that_does_not_end_is_overdue() -> None:
+    stage = Stage({"s10": "0 * * * *"}, takes=HOUR * 9)
+    seen: list[float | None] = []
+    stage.during(3 * HOUR, lambda: seen.append(metric("overdue_seconds", "s10")))
+    (overdue,) = seen
+    assert overdue is not None
+    assert HOUR < overdue <= 3 * HOUR
