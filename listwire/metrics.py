@@ -265,7 +265,7 @@ SETTINGS_STALE = Metric(
     "gauge",
     (),
     "1 while the settings on disk differ from those that the process runs with: it needs a restart (`listwire up` does that by itself).",
-    "ingress, workers, exporter",
+    "ingress, workers, exporter, scheduler",
     together="livemax",
 )
 WEBHOOK_OK = Metric(
