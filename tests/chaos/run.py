@@ -78,6 +78,7 @@ class _Run:
             self.report.trouble = f"not healthy again within {DRAINED_WITHIN:.0f} s"
             return
         self.report.drained_after = await self.stage.drained(DRAINED_WITHIN)
+        await self.stage.at_rest()
 
     async def _actions(self) -> None:
         begun = time.monotonic()

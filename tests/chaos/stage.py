@@ -172,6 +172,17 @@ class Stage:
             await asyncio.sleep(0.25)
         return None
 
+    async def at_rest(self, within: float = 30) -> None:
+        """Until no worker has anything in flight: one that slept has yet to find out that others have settled it. Where that does
+        not come, the accounts tell.
+        """
+        end = time.monotonic() + within
+        while time.monotonic() < end:
+            found = await self._accounts()
+            if not any(c.get("in_flight", 0) for connections in found.values() for c in connections.values()):
+                return
+            await asyncio.sleep(0.25)
+
     async def evidence(self, **answered: Any) -> Evidence:
         """`answered`: `webhooks` and `changes`."""
         return await reading.collect(
