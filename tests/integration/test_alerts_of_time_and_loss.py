@@ -115,7 +115,8 @@ async def test_alerts_on_what_kafka_deletes_in_time_fire_and_clear(broker: Embed
             # A worker reads on: over the gap at once, and at the end of a partition with its next record.
             running.append(Worker(config, "successor"))
             await running[-1].ready(PARTITIONS)
-            await run.until(LOST, lambda lost: lost == 0, partition="0")
+            await run.until(metrics.GROUP_MEMBERS.name, lambda count: count == 1, group=topics.SUBSCRIPTIONS_GROUP)
+            await run.until(LOST, lambda lost: lost == 0, topic=topics.WEBHOOKS, partition="0")
             await run.steps(2)
             run.expect("ListwireRecordsLost")
             await produce(config, 1, 1)
@@ -135,6 +136,7 @@ async def test_alerts_on_what_kafka_deletes_in_time_fire_and_clear(broker: Embed
             await run.steps(2)
             running.append(Worker(config, "of-the-morning"))
             await running[-1].ready(PARTITIONS)
+            await run.until(metrics.GROUP_MEMBERS.name, lambda count: count == 1, group=topics.SUBSCRIPTIONS_GROUP)
             await run.until(STATUS, lambda status: status == 4, connection="sources.newsletter")
             await run.hold(DAY - 2 - (len(run.scrapes) - paused_at))
             run.expect("ListwireDeadLetters")
