@@ -1,7 +1,8 @@
 """`python -m bench [PART…]`: measures, prints as it goes, and writes README.md's tables and the charts.
 
-Parts: drain, latency, ingress, outage; monitoring (the cost of being watched) only when named; `report` measures nothing
-and writes the tables and charts again from results.json.
+Parts: drain, latency, ingress, outage; only when named: monitoring (the cost of being watched), takeover (after a SIGKILL),
+growth (10 000 records to ten million), scaling (processes, partitions); `report` measures nothing and writes the tables and
+charts again from results.json.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from bench.latency import latency
 from bench.monitoring import ways
 from bench.outage import outage
 from bench.runners import ALL, Runner, Sink, sink
+from bench.scaling import growth, scaling
+from bench.takeover import takeover
 
 # Of the sink, in seconds: what an Amplitude nearby takes.
 LATENCY = 0.05
 USUAL = ("drain", "latency", "ingress", "outage")
+NAMED = ("monitoring", "takeover", "growth", "scaling", "report")
 
 
 def arguments() -> argparse.Namespace:
@@ -37,6 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=64, help="to the ingress")
     parser.add_argument("--outage-records", type=int, default=1_000_000)
     parser.add_argument("--outage-seconds", type=float, default=60)
+    parser.add_argument("--most-records", type=int, default=10_000_000, help="the last step of `growth`")
     parser.add_argument("--only", action="append", default=[], help="workers whose name holds this; may be repeated")
     parser.add_argument("--quick", action="store_true", help="one short round; nothing is written")
     parser.add_argument("--print-only", action="store_true", help="write neither README.md nor charts")
@@ -44,7 +49,8 @@ def arguments() -> argparse.Namespace:
     if chosen.quick:
         chosen.records, chosen.rounds, chosen.seconds = 20_000, 1, 5
         chosen.outage_records, chosen.outage_seconds, chosen.print_only = 100_000, 15, True
-    if unknown := set(chosen.parts) - {*USUAL, "monitoring", "report"}:
+        chosen.most_records = 100_000
+    if unknown := set(chosen.parts) - {*USUAL, *NAMED}:
         parser.error(f"no part is called {', '.join(sorted(unknown))}")
     chosen.parts = chosen.parts or list(USUAL)
     return chosen
@@ -56,6 +62,10 @@ def workers(chosen: argparse.Namespace) -> Sequence[Runner]:
 
 def say(words: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {words}", flush=True)
+
+
+def say_row(row: Row) -> None:
+    say(report.in_words(row))
 
 
 def rounds(some: Sequence[Runner], count: int, records: int, run: Callable[[Runner, Broker, Sink], Row]) -> list[Row]:
@@ -82,6 +92,12 @@ def part(name: str, chosen: argparse.Namespace) -> list[Row]:
             return rounds(some, 1, chosen.outage_records, partial(outage, seconds=chosen.outage_seconds))
         case "ingress":
             return ingress(chosen)
+        case "takeover":
+            return rounds(some, chosen.rounds, 0, partial(takeover, rate=chosen.rate))
+        case "growth":
+            return growth(chosen.most_records, LATENCY, say_row)
+        case "scaling":
+            return scaling(chosen.records, LATENCY, say_row)
         case _:
             some = ways() if name == "monitoring" else some
             return rounds(some, chosen.rounds, chosen.records, partial(drain, count=chosen.records))

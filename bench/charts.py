@@ -1,4 +1,4 @@
-"""The charts of README.md, as SVG: one bar a worker, Listwire's in colour."""
+"""The charts of README.md, as SVG: one bar a row, Listwire's in colour."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent / "charts"
+OURS_ALONE = {"growth", "scaling"}
 OURS, THEIRS, INK = "#0a7d5a", "#b9c0c7", "#22272e"
 # Part → (key, title) of each panel.
 PANELS = {
     "drain": (("rate", "events a second, draining"), ("cpu_us", "CPU µs an event")),
     "latency": (("p50", "p50 ms at 500 a second"), ("p99", "p99 ms"), ("core", "% of a core")),
     "ingress": (("rate", "durable requests a second"), ("p99", "p99 ms, 64 connections")),
+    "takeover": (
+        ("gap", "seconds that an event waits after a SIGKILL"),
+        ("start", "seconds from start to first event"),
+    ),
+    "growth": (("rate", "events a second, as work grows"), ("cpu_us", "CPU µs an event")),
+    "scaling": (("rate", "events a second"),),
     "outage": (("rss_mb", "MB resident while the sink is down"),),
 }
 
@@ -36,7 +43,10 @@ def draw(part: str, rows: list[dict[str, Any]]) -> bool:
     for axis, (key, title) in zip(axes[0], panels, strict=True):
         values = [row[key] for row in reversed(rows)]
         bars = axis.barh(
-            names, values, color=[OURS if name.startswith("Listwire") else THEIRS for name in names], height=0.66
+            names,
+            values,
+            color=[OURS if part in OURS_ALONE or name.startswith("Listwire") else THEIRS for name in names],
+            height=0.66,
         )
         axis.bar_label(bars, [f"{value:,.0f}".replace(",", "\u202f") for value in values], padding=4, fontsize=9)
         axis.set_title(title, fontsize=10, loc="left")

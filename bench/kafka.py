@@ -25,9 +25,10 @@ from sandbox.kafka import EmbeddedKafka
 class Broker:
     """A running broker with the topics made. `config` is a settings file for Listwire, written by `settings`."""
 
-    def __init__(self, servers: str, directory: Path) -> None:
+    def __init__(self, servers: str, directory: Path, partitions: int) -> None:
         self.servers = servers
         self.directory = directory
+        self.partitions = partitions
         self.config = directory / "listwire.toml"
 
     def settings(self, sink: str) -> Path:
@@ -36,7 +37,7 @@ class Broker:
 [kafka]
 bootstrap_servers = "{self.servers}"
 [topics]
-partitions = {workload.PARTITIONS}
+partitions = {self.partitions}
 [amplitude.product]
 api_key = "{workload.API_KEY}"
 base_url = "{sink}"
@@ -53,7 +54,7 @@ secrets = ["{workload.SECRET}"]
         try:
             for attempt in range(60):
                 places = []
-                for number in range(workload.PARTITIONS):
+                for number in range(self.partitions):
                     partition = TopicPartition(topics.WEBHOOKS, number)
                     low, high = consumer.get_watermark_offsets(partition, timeout=10)
                     partition.offset = high if to_end else low
@@ -75,7 +76,7 @@ secrets = ["{workload.SECRET}"]
         try:
             marks = [
                 consumer.get_watermark_offsets(TopicPartition(topics.WEBHOOKS, number), timeout=10)
-                for number in range(workload.PARTITIONS)
+                for number in range(self.partitions)
             ]
         finally:
             consumer.close()
@@ -122,8 +123,8 @@ secrets = ["{workload.SECRET}"]
 
 
 @contextmanager
-def broker(sink: str = "http://127.0.0.1:9") -> Iterator[Broker]:
+def broker(sink: str = "http://127.0.0.1:9", partitions: int = workload.PARTITIONS) -> Iterator[Broker]:
     with tempfile.TemporaryDirectory(prefix="listwire-bench-") as directory, EmbeddedKafka() as kafka:
-        made = Broker(kafka.bootstrap_servers, Path(directory))
+        made = Broker(kafka.bootstrap_servers, Path(directory), partitions)
         asyncio.run(ensure(load(str(made.settings(sink)))))
         yield made

@@ -23,7 +23,7 @@ class Watched(Runner):
     """Listwire's worker with everything on: the exporter in a process of its own, both scraped."""
 
     @contextmanager
-    def started(self, broker: Broker, sink: Sink) -> Iterator[Measured]:
+    def started(self, broker: Broker, sink: Sink, *, copy: int = 0) -> Iterator[Measured]:
         port, exporter_port = free_port(), free_port()
         exporter = [str(Path(sys.executable).with_name("listwire")), "exporter", "--config", str(broker.settings(sink.url)),
                     "--host", "127.0.0.1", "--port", str(exporter_port)]  # fmt: skip
@@ -33,7 +33,7 @@ class Watched(Runner):
             stack.callback(over.set)
             for one in (port, exporter_port):
                 threading.Thread(target=scrape, args=(one, over), daemon=True).start()
-            yield stack.enter_context(super().start(broker, sink, port=port))
+            yield stack.enter_context(super().start(broker, sink, port=port, copy=copy))
             if not watcher.running:
                 raise SystemExit(f"the exporter ended:\n{watcher.tail()}")
 

@@ -62,7 +62,11 @@ COLUMNS: dict[str, tuple[tuple[str, str, Show], ...]] = {
         ("core", "% of a core", whole), ("stop_s", "seconds to stop", one),
     ),
 }  # fmt: skip
-COLUMNS["monitoring"] = COLUMNS["drain"]
+COLUMNS["monitoring"] = COLUMNS["growth"] = COLUMNS["drain"]
+COLUMNS["scaling"] = tuple(column for column in COLUMNS["drain"] if not column[0].startswith("cpu"))
+COLUMNS["takeover"] = (
+    ("gap", "longest wait of an event, s", one), ("start", "start to first event, s", one), ("repeated", "sent again", whole),
+)  # fmt: skip
 # What a row is compared by, against the row named Listwire.
 COMPARED = {"drain": "rate", "ingress": "rate", "monitoring": "rate"}
 
@@ -124,7 +128,16 @@ def keep(part: str, rows: list[Row], begun: dict[str, Any], chosen: dict[str, An
     kept = orjson.loads(RESULTS.read_bytes()) if RESULTS.exists() else {}
     options = {
         key: chosen[key]
-        for key in ("records", "rounds", "rate", "seconds", "connections", "outage_records", "outage_seconds")
+        for key in (
+            "records",
+            "rounds",
+            "rate",
+            "seconds",
+            "connections",
+            "outage_records",
+            "outage_seconds",
+            "most_records",
+        )
     }
     kept[part] = {"conditions": begun, "options": options, "rows": rows}
     RESULTS.write_bytes(orjson.dumps(kept, option=orjson.OPT_INDENT_2))
@@ -149,6 +162,9 @@ def when(part: str, found: dict[str, Any]) -> str:
         "monitoring": "{records} records, 4 partitions, median of {rounds} interleaved rounds",
         "latency": "{rate} records/s for {seconds:g} s, median of {rounds} interleaved rounds",
         "ingress": "{connections} connections for {seconds:g} s, median of {rounds} interleaved rounds",
+        "takeover": "{rate} records/s, two workers, 4 partitions, median of {rounds} interleaved rounds",
+        "growth": "4 partitions, one run each",
+        "scaling": "{records} records, one run each",
         "outage": "{outage_records} records waiting, {outage_seconds:g} s, one run each",
     }
     words = size[part].format(**options)

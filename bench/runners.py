@@ -37,13 +37,13 @@ class Runner:
         return "".join(letter if letter.isalnum() else "-" for letter in self.name.lower())
 
     @contextmanager
-    def started(self, broker: Broker, sink: Sink) -> Iterator[Measured]:
-        """Runs it for the length of a `with`."""
-        with self.start(broker, sink) as process:
+    def started(self, broker: Broker, sink: Sink, *, copy: int = 0) -> Iterator[Measured]:
+        """Runs it for the length of a `with`. `copy`: which one, where several run at once."""
+        with self.start(broker, sink, copy=copy) as process:
             yield process
 
-    def start(self, broker: Broker, sink: Sink, *, port: int = 0) -> Measured:
-        log = broker.directory / f"{self.slug}.log"
+    def start(self, broker: Broker, sink: Sink, *, port: int = 0, copy: int = 0) -> Measured:
+        log = broker.directory / f"{self.slug}{copy or ''}.log"
         if self.module is None:
             config = broker.settings(sink.url)
             command = [str(Path(sys.executable).with_name("listwire")), "worker", "subscriptions"]
