@@ -2,7 +2,8 @@
 
 The promise: what was answered 2xx is delivered, filtered on purpose or in dead letters; within a contact nothing that is new to
 Amplitude overtakes; a repetition counts once; a tag ends as the last words about each address say; what is received is settled.
-Dead letters leave the line, so they are excepted where order is looked at.
+Dead letters leave the line, so they are excepted where order is looked at. One that was replayed excuses nothing any more: then
+its event must be at Amplitude, and its word must stand unless something later was said.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from listwire import topics
-from tests.chaos.evidence import Change, Evidence, Hook, Place, change, hook, origin
+from listwire.kafka_reader import Record
+from tests.chaos.evidence import Change, Evidence, Hook, Place, change, hook, letters_of, origin, replays
 
 OUTCOMES = ("delivered", "filtered", "dead_lettered", "returned", "in_flight")
 
@@ -61,7 +63,9 @@ def _webhooks(evidence: Evidence, findings: Findings) -> None:
         stored[record.partition, record.offset] = body
         if body not in read:
             read[body] = hook(body, evidence.audience)
-    buried = {stored[place] for place in _buried(evidence, topics.WEBHOOKS) if place in stored}
+    letters, open_letters = letters_of(evidence.letters)
+    buried = {stored[place] for place in _buried(open_letters, topics.WEBHOOKS) if place in stored}
+    ever_buried = {stored[place] for place in _buried(letters, topics.WEBHOOKS) if place in stored}
     arrived = _arrivals(evidence, findings)
     for body, each in read.items():
         findings.counts[f"webhooks {each.fate}"] += 1
@@ -73,7 +77,7 @@ def _webhooks(evidence: Evidence, findings: Findings) -> None:
         for body in bodies:
             if body not in read:
                 findings.never_stored.append(f"webhook {_short(body)} was answered 2xx and is not in Kafka")
-        in_line = [read[body].insert_id for body in bodies if body in read and body not in buried]
+        in_line = [read[body].insert_id for body in bodies if body in read and body not in ever_buried]
         findings.out_of_order += _overtaken(contact, [each for each in in_line if each], arrived)
     known = {each.insert_id for each in read.values() if each.fate == "event"}
     findings.invented += [
@@ -114,7 +118,8 @@ def _changes(evidence: Evidence, findings: Findings) -> None:
     # Tag and address → what was said of it, oldest first: did it enter, and is that word a dead letter.
     said: dict[tuple[str, str], list[tuple[bool, bool]]] = defaultdict(list)
     dead = _dead_words(evidence)
-    for record in sorted(evidence.change_records, key=lambda record: (record.partition, record.offset)):
+    said_first = [record for record in evidence.change_records if not replays(record)]
+    for record in sorted(said_first, key=lambda record: (record.partition, record.offset)):
         body = record.value or b""
         if body not in read:
             read[body] = change(body)
@@ -168,7 +173,7 @@ def allowed(words: Sequence[tuple[bool, bool]]) -> set[bool]:
 def _dead_words(evidence: Evidence) -> dict[Place, set[str]]:
     """Addresses, and ids of users without one, by the place of the change that spoke of them."""
     found: dict[Place, set[str]] = defaultdict(set)
-    for letter in evidence.letters:
+    for letter in letters_of(evidence.letters)[1]:
         where = origin(letter)
         if where is not None and where[0] == topics.COHORT_CHANGES:
             part = change(letter.value or b"")
@@ -179,8 +184,8 @@ def _dead_words(evidence: Evidence) -> dict[Place, set[str]]:
 # Both -----------------------------------------------------------------------------------------------------------------
 
 
-def _buried(evidence: Evidence, topic: str) -> set[Place]:
-    found = {origin(letter) for letter in evidence.letters}
+def _buried(letters: Sequence[Record], topic: str) -> set[Place]:
+    found = {origin(letter) for letter in letters}
     return {(each[1], each[2]) for each in found if each is not None and each[0] == topic}
 
 
@@ -188,7 +193,7 @@ def _strange_letters(evidence: Evidence) -> Iterator[str]:
     """A letter is of a record that is there: the same bytes, or of a change only some users."""
     webhooks = {(record.partition, record.offset): record.value for record in evidence.webhook_records}
     changes = {(record.partition, record.offset): record.value for record in evidence.change_records}
-    for letter in evidence.letters:
+    for letter in letters_of(evidence.letters)[0]:
         where = origin(letter)
         reason = dict(letter.headers).get(topics.REASON, b"?").decode()
         if where is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from listwire import topics
+from listwire import dead_letters, topics
 from listwire.dead_letters import parse_origin
 from listwire.kafka_admin import admin_client
 from listwire.kafka_groups import read_group
@@ -96,6 +96,21 @@ def origin(letter: Record) -> tuple[str, int, int] | None:
         return parse_origin(found[topics.ORIGIN].decode())
     except (KeyError, ValueError):
         return None
+
+
+def replays(record: Record) -> bool:
+    """Whether it is a letter's content, produced again."""
+    return any(name == topics.REPLAY_OF for name, _ in record.headers)
+
+
+def letters_of(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """All letters there ever were, and those of them that were not replayed: a record without a value marks a letter as done."""
+    read = [
+        (each, dead_letters.read(each.key, each.value, each.headers, (each.partition, each.offset))) for each in records
+    ]
+    done = {found for _, found in read if isinstance(found, str)}
+    ever = [(each, found) for each, found in read if not isinstance(found, str)]
+    return [each for each, _ in ever], [each for each, found in ever if found is None or found.id not in done]
 
 
 async def collect(settings: Settings, directory: Path, **known: Any) -> Evidence:

@@ -47,6 +47,7 @@ class Report:
     ended: dict[str, int] = field(default_factory=dict)
     stops: Counter[str] = field(default_factory=Counter)
     drained_after: float | None = None
+    replayed: bool = False
     findings: Findings = field(default_factory=Findings)
     trouble: str = ""
 
@@ -82,7 +83,8 @@ class Report:
             f"  requests {self.requests}, answered 2xx {self.answered}; drained after {self.drained_after} s",
             f"  {', '.join(f'{name} {count}' for name, count in sorted(counts.items()))}",
             f"  repetitions that Amplitude absorbed {self.absorbed}; dead letters: "
-            + (", ".join(f"{name} {count}" for name, count in sorted(self.letters.items())) or "none"),
+            + (", ".join(f"{name} {count}" for name, count in sorted(self.letters.items())) or "none")
+            + (", of which all that were refused have been replayed" if self.replayed else ""),
             "",
         ]
         for name, words in PROMISES.items():
@@ -108,6 +110,7 @@ class Report:
             "answered": self.answered,
             "absorbed": self.absorbed,
             "dead_letters": dict(sorted(self.letters.items())),
+            "replayed": self.replayed,
             "drained_after": self.drained_after,
             "ended_by_themselves": dict(sorted(self.ended.items())),
             "counts": dict(sorted(self.findings.counts.items())),

@@ -21,6 +21,7 @@ from tests.chaos.schedule import Action, schedule
 from tests.chaos.small_disk import small_disk
 from tests.chaos.stage import Stage
 from tests.chaos.weather import Weather
+from tests.contract.commands import listwire
 
 # A kill waits so long for a delivery under way at its process.
 WAIT_FOR_DELIVERY: Final = 4.0
@@ -174,14 +175,31 @@ class _Run:
     async def _look(self) -> None:
         report, senders = self.report, self.senders
         evidence = await self.stage.evidence(webhooks=senders.webhooks, changes=senders.changes)
+        report.letters = Counter(dict(letter.headers).get(topics.REASON, b"?").decode() for letter in evidence.letters)
         report.findings = check(evidence)
+        if report.kept and report.letters["connection_refused"]:
+            await self._replay()
+            evidence = await self.stage.evidence(webhooks=senders.webhooks, changes=senders.changes)
+            report.findings = check(evidence)
         if report.findings.broken:
             keep(evidence, self.stage.directory)
         report.requests, report.answered = senders.requests, senders.answered
         report.absorbed = self.stage.amplitude.state.duplicates
-        report.letters = Counter(dict(letter.headers).get(topics.REASON, b"?").decode() for letter in evidence.letters)
         everybody = [self.stage.broker, *self.stage.members.values()]
         report.ended = {f"{m.name} with {code}": count for m in everybody for code, count in m.ended.items()}
+
+    async def _replay(self) -> None:
+        """What was parked while a key was refused goes out at last, as an operator would have it."""
+        words = ("dead-letters", "replay", "--reason", "connection_refused", "--yes")
+        done = await asyncio.to_thread(
+            listwire, "--config", self.stage.config, *words, cwd=self.stage.directory, timeout=DRAINED_WITHIN
+        )
+        if done.code:
+            self.report.trouble = f"the replay ended with {done.code}: {done.all[-1000:]}"
+            return
+        self.report.replayed = True
+        self.report.drained_after = await self.stage.drained(DRAINED_WITHIN)
+        await self.stage.at_rest()
 
 
 async def _start(member: Member, skew: float = 0.0) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from listwire import topics
+from listwire import dead_letters, topics
 from listwire.kafka_reader import Record
 from sandbox.amplitude.journal import Entry
 from sandbox.mailchimp.journal import TagChange
@@ -183,6 +183,32 @@ def test_only_the_last_word_may_stand_unless_it_is_a_dead_letter(
     words: list[tuple[bool, bool]], ends: set[bool]
 ) -> None:
     assert allowed(words) == ends
+
+
+def mark(of: Record) -> Record:
+    """The replay's own: that letter is done."""
+    found = dead_letters.read(of.key, of.value, of.headers, (0, 0))
+    assert isinstance(found, dead_letters.Letter)
+    return Record(0, 99, 0, b"k", None, ((topics.REPLAYED, found.id.encode()),))
+
+
+def test_a_replayed_event_must_be_at_amplitude_and_may_be_late() -> None:
+    dead = letter(2, BODIES[0], topics.WEBHOOKS, 0)
+    records = [*KEPT.webhook_records, record(6, BODIES[0], replay_of="listwire.webhooks/0/0")]
+    replayed = {"letters": [*KEPT.letters, dead, mark(dead)], "webhook_records": records}
+    assert broken(**replayed, amplitude=entries([*BODIES[1:], BODIES[0]])) == {}
+    assert broken(**replayed, amplitude=entries(BODIES[1:])) == {"lost": 1}
+
+
+def test_a_replayed_word_must_stand_unless_something_later_was_said() -> None:
+    part = change("c1", "Buyers", [user("member0@example.com")], entered=False, message="2")
+    dead = letter(2, part, topics.COHORT_CHANGES, 1)
+    records = [*KEPT.change_records, record(2, part, replay_of="listwire.cohort-changes/0/1")]
+    replayed = {"letters": [*KEPT.letters, dead, mark(dead)], "change_records": records}
+    never_sent = tags(([0, 1, 2], []))
+    assert broken(letters=[*KEPT.letters, dead], mailchimp=never_sent) == {}
+    assert broken(**replayed, mailchimp=never_sent) == {"wrong_tags": 1}
+    assert broken(**replayed) == {}
 
 
 def test_counters_that_do_not_balance_are_found() -> None:
