@@ -15,7 +15,7 @@ from listwire.cli import context
 from listwire.redaction import Redactor
 from listwire.supervisor import printer
 
-NAMES = ("kafka", "topics", "ingress", "subscriptions", "cohorts", "mailchimp", "amplitude")
+NAMES = ("kafka", "topics", "ingress", "subscriptions", "cohorts", "console", "mailchimp", "amplitude")
 
 
 @click.command("demo")
@@ -30,7 +30,7 @@ def command(once: bool, webhooks: int) -> None:
 
 
 async def _demo(once: bool, webhooks: int) -> int:
-    from sandbox.demo.play import play_cohort, play_webhooks
+    from sandbox.demo.play import one_more, play_cohort, play_webhooks
     from sandbox.demo.stage import AUDIENCE, built
     from sandbox.demo.webhooks import Mailbox
 
@@ -54,17 +54,16 @@ async def _demo(once: bool, webhooks: int) -> int:
             "  listwire up       runs the same processes on your settings"
         )
         if not once:
+            await stage.open_console()
             print(
+                f"\nThe console is at {stage.console}, its token is {stage.token}\n"
+                f"  Press Connect there to connect a second audience, Shop: at the login any password does\n"
                 f"\nStill running: webhooks keep coming, one a second. Ctrl-C ends it. From another terminal:\n"
                 f"  listwire lag --config {stage.settings_file}\n"
                 f"  listwire dead-letters ls --config {stage.settings_file}"
             )
             while not stopped.is_set():
-                await stage.http.post(
-                    stage.webhook_url(),
-                    content=mailbox.subscribe().body,
-                    headers={"content-type": "application/x-www-form-urlencoded"},
-                )
+                await one_more(stage, mailbox)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopped.wait(), 1)
     return 0 if all(line.right for line in lines) else 1

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
+from uuid import uuid4
 
 import httpx
 
 from listwire import topics
 from listwire.supervisor import Show
-from sandbox.demo.stage import AUDIENCE, Stage
+from sandbox.demo.stage import AUDIENCE, SHOP, Stage
 from sandbox.demo.webhooks import Mailbox, Webhook
+from sandbox.mailchimp import Happening
 
 SETTLE_WITHIN = 60.0
 COHORT = "Power users"
+FORM = {"content-type": "application/x-www-form-urlencoded", "user-agent": "MailChimp.com"}
 
 
 @dataclass
@@ -75,11 +79,19 @@ async def play_webhooks(stage: Stage, mailbox: Mailbox, amount: int, say: Show, 
 
 async def _post(stage: Stage, webhook: Webhook) -> int:
     url = stage.webhook_url("not-the-secret" if webhook.wrong_secret else None)
-    headers = {"content-type": "application/x-www-form-urlencoded", "user-agent": "MailChimp.com"}
     try:
-        return (await stage.http.post(url, content=webhook.body, headers=headers)).status_code
+        return (await stage.http.post(url, content=webhook.body, headers=FORM)).status_code
     except httpx.HTTPError:
         return 0
+
+
+async def one_more(stage: Stage, mailbox: Mailbox) -> None:
+    """A webhook; and where the second audience is connected, somebody who joins it: the stand-in posts that as Mailchimp would."""
+    with suppress(httpx.HTTPError):  # the ingress may just be starting again
+        await stage.http.post(stage.webhook_url(), content=mailbox.subscribe().body, headers=FORM)
+    shop = stage.mailchimp.audiences[SHOP]
+    if shop.webhooks:
+        stage.mailchimp.happen(Happening(what="subscribe", email_address=f"shopper{uuid4().hex[:6]}@example.com"), SHOP)
 
 
 async def _settled(stage: Stage, events: int, dead: int, stored: int) -> int:

@@ -1,4 +1,7 @@
-"""The demo's stage: a broker, both stand-ins, a settings file, and the real processes on it. All of it goes away at the end."""
+"""The demo's stage: a broker, both stand-ins, a settings file, and the real processes on it. All of it goes away at the end.
+
+Its console can connect the second audience by Mailchimp's login, as a person would; the processes then start again by themselves.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import secrets
 import socket
 import tempfile
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -17,12 +20,13 @@ from listwire import kafka_admin
 from listwire.errors import SandboxError
 from listwire.kafka_reader import Reader
 from listwire.settings import Settings, load
+from listwire.settings_watch import SettingsWatch
 from listwire.supervisor import Child, Show, Supervisor
 from sandbox.amplitude import AmplitudeStandIn
 from sandbox.kafka import EmbeddedKafka
 from sandbox.mailchimp import MailchimpStandIn
 
-AUDIENCE = "a6b5da1054"
+AUDIENCE, SHOP = "a6b5da1054", "b7c6eb2165"
 READY_WITHIN = 60.0
 
 SETTINGS = """\
@@ -48,8 +52,18 @@ secrets = ["{secret}"]
 [ingress]
 host = "127.0.0.1"
 port = {ingress_port}
+public_url = "http://127.0.0.1:{ingress_port}"
 [worker]
 host = "127.0.0.1"
+[console]
+port = {console_port}
+token = "{token}"
+workers = {workers}
+[connect]
+client_id = "sandbox-client"
+client_secret = "sandbox-secret"
+login_url = "{mailchimp_url}"
+api_url = "{mailchimp_url}"
 [logs]
 level = "warning"
 format = "console"
@@ -66,12 +80,24 @@ class Stage:
     amplitude: AmplitudeStandIn
     mailchimp: MailchimpStandIn
     http: httpx.AsyncClient
+    console: str
+    token: str
+    supervisor: Supervisor = field(init=False)
 
     def webhook_url(self, secret: str | None = None) -> str:
         return f"{self.ingress}/webhooks/mailchimp/newsletter/{secret or self.secret}"
 
     def cohort_url(self) -> str:
         return f"{self.ingress}/webhooks/amplitude/cohorts/newsletter/{self.secret}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"LISTWIRE_CONFIG": str(self.settings_file)}
+
+    async def open_console(self) -> None:
+        await self.supervisor.replace(
+            [*self.supervisor.children, Child("console", ("console",), self.environment)], ["console"]
+        )
 
     async def records_in(self, topic: str) -> int:
         """Counted in Kafka, not in any counter of ours."""
@@ -98,7 +124,7 @@ async def built(say: Show) -> AsyncIterator[Stage]:
         try:
             async with (
                 AmplitudeStandIn(keep="full") as amplitude,
-                MailchimpStandIn() as mailchimp,
+                MailchimpStandIn(audiences={AUDIENCE: "Newsletter", SHOP: "Shop"}) as mailchimp,
                 httpx.AsyncClient(timeout=20, trust_env=False) as http,
             ):
                 stage = _write(Path(directory), broker.bootstrap_servers, amplitude, mailchimp, http)
@@ -114,17 +140,24 @@ def _write(
     directory: Path, bootstrap: str, amplitude: AmplitudeStandIn, mailchimp: MailchimpStandIn, http: httpx.AsyncClient
 ) -> Stage:
     secret = secrets.token_urlsafe(24)
-    ingress, subscriptions, cohorts = _free_ports(3)
+    ingress, subscriptions, cohorts, console = _free_ports(4)
+    status = {"subscriptions": f"http://127.0.0.1:{subscriptions}", "cohorts": f"http://127.0.0.1:{cohorts}"}
+    page, token = f"http://127.0.0.1:{console}", secrets.token_urlsafe(12)
+    mailchimp.account.oauth_clients["sandbox-client"].redirect_uris = [f"{page}/connect/callback"]
+    # A webhook that comes while the ingress is started again is repeated after a second, not after a minute.
+    mailchimp.behaviour.webhook_time_scale = 0.02
     file = directory / "listwire.toml"
     file.write_text(
         SETTINGS.format(
             bootstrap=bootstrap, amplitude_key=secrets.token_hex(16), amplitude_url=amplitude.url, mailchimp_key=next(iter(mailchimp.account.keys)),
             mailchimp_url=mailchimp.url, audience=AUDIENCE, secret=secret, ingress_port=ingress,
+            console_port=console, token=token, workers=list(status.values()),
         )
     )  # fmt: skip
     file.chmod(0o600)
-    status = {"subscriptions": f"http://127.0.0.1:{subscriptions}", "cohorts": f"http://127.0.0.1:{cohorts}"}
-    return Stage(file, load(file, {}), secret, f"http://127.0.0.1:{ingress}", status, amplitude, mailchimp, http)
+    return Stage(
+        file, load(file, {}), secret, f"http://127.0.0.1:{ingress}", status, amplitude, mailchimp, http, page, token
+    )
 
 
 @contextlib.asynccontextmanager
@@ -132,22 +165,39 @@ async def _processes(stage: Stage, say: Show) -> AsyncIterator[None]:
     def port(worker: str) -> str:
         return stage.worker_status[worker].rsplit(":", 1)[1]
 
-    environment = {"LISTWIRE_CONFIG": str(stage.settings_file)}
-    children = [
-        Child("ingress", ("ingress",), environment),
-        Child("subscriptions", ("worker", "subscriptions", "--port", port("subscriptions")), environment),
-        Child("cohorts", ("worker", "cohorts", "--port", port("cohorts")), environment),
-    ]
-    supervisor = Supervisor(children, say)
-    running = asyncio.ensure_future(supervisor.run())
+    environment = stage.environment
+    stage.supervisor = Supervisor(
+        [
+            Child("subscriptions", ("worker", "subscriptions", "--port", port("subscriptions")), environment),
+            Child("cohorts", ("worker", "cohorts", "--port", port("cohorts")), environment),
+            Child("ingress", ("ingress",), environment),
+        ],
+        say,
+    )
+    running = asyncio.ensure_future(stage.supervisor.run())
+    following = asyncio.ensure_future(_follow(stage, say))
     try:
         for name, root in {"ingress": stage.ingress, **stage.worker_status}.items():
             await _ready(name, root, stage.http, running)
             say(name, "ready")
         yield
     finally:
-        supervisor.stop()
+        following.cancel()
+        stage.supervisor.stop()
         await running
+
+
+async def _follow(stage: Stage, say: Show) -> None:
+    """A connection that the console has written starts the processes again, the ingress last: what it lets in, workers must know."""
+    changes: asyncio.Queue[Settings] = asyncio.Queue()
+    watch = SettingsWatch(
+        stage.settings, changed=changes.put_nowait, invalid=lambda words: say("listwire", words)
+    ).start()
+    while True:
+        watch.take(await changes.get())
+        again = ["subscriptions", "cohorts", "ingress"]
+        say("listwire", f"a new connection; starting again, one after the other: {', '.join(again)}")
+        await stage.supervisor.replace(stage.supervisor.children, again)
 
 
 async def _ready(name: str, root: str, http: httpx.AsyncClient, running: asyncio.Future[int]) -> None:
