@@ -15,6 +15,7 @@ import resource
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -37,6 +38,7 @@ _HEADERS_WITHIN_MS: Final = 5_000
 # Above the 8.6 s that a request may take and the second for the producer.
 _STOP_WITHIN: Final = 12
 FAULT_OF_OURS: Final = 70
+_LOOK_EVERY: Final = 0.1
 
 log = logs.get("listwire.ingress")
 
@@ -67,12 +69,37 @@ def serve(settings: Settings) -> int:
             return _run(settings, host, port)
 
 
+class _Interrupt:
+    """What granian needs of threading.Event, fit for a signal handler. Event's own lock may be held by the very thread that a
+    signal interrupts, which would then wait for ever; and a signal that comes just before a thread begins to wait for a lock
+    does not wake it. So this one looks again and again.
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        self._set = True
+
+    def clear(self) -> None:
+        self._set = False
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def wait(self) -> bool:
+        while not self._set:
+            time.sleep(_LOOK_EVERY)
+        return True
+
+
 class _Server(Server):  # type: ignore[misc]
     """granian's, which tells its workers to stop by a signal alone; one that was just forked would miss it."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.stopping = multiprocessing.Event()
+        self.main_loop_interrupt = _Interrupt()
 
     def shutdown(self, exit_code: int = 0) -> None:
         self.stopping.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -32,3 +33,7 @@ def command(host: str | None, port: int | None) -> None:
             show=click.echo,
         )
     )
+    # All is done. granian's threads may still want the interpreter while it is taken down, and abort the process for it.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
