@@ -12,6 +12,7 @@ from aiohttp import web
 from listwire import hooks
 from listwire.errors import ListwireError, SettingsError
 from listwire.settings import Settings, load
+from sandbox.faults import Fault
 from sandbox.mailchimp import MailchimpStandIn
 from tests.contract.commands import listwire
 from vendors.mailchimp import Mailchimp
@@ -127,6 +128,24 @@ async def test_a_url_that_mailchimp_cannot_reach_ends_in_a_sentence_with_the_way
         await hooks.ensure(client, settings, "newsletter")
     assert "could not reach http://127.0.0.1:1/webhooks/mailchimp/newsletter/…" in str(raised.value)
     assert "slash" not in str(raised.value)
+
+
+TAKEN = Fault(
+    status=400, path=r"/webhooks$", method="POST", content_type="application/problem+json",
+    body='{"type":"about:blank","title":"Bad Request","status":400,"detail":"Sorry, you can\'t set up multiple WebHooks for one URL","instance":"x"}',
+)  # fmt: skip
+
+
+async def test_a_url_that_mailchimp_has_elsewhere_ends_in_a_sentence_with_the_way_out_and_no_secret(
+    tmp_path, mailchimp, client, public
+) -> None:
+    settings = settings_for(tmp_path, mailchimp, public)
+    mailchimp.faults.add(TAKEN)
+    with pytest.raises(ListwireError, match=r"has a webhook already, but audience .* lists none") as raised:
+        await hooks.ensure(client, settings, "newsletter")
+    assert "Give the source a secret of its own" in str(raised.value)
+    assert "slash" not in str(raised.value)
+    assert not mailchimp.audience.webhooks
 
 
 async def test_without_a_public_url_the_key_to_write_is_named(tmp_path, mailchimp, client) -> None:
