@@ -5,7 +5,6 @@ At most as many calls at once as the account's settings allow; one that fails fo
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from listwire import hooks
@@ -13,7 +12,7 @@ from listwire.backfill.contact import Contact, Entry
 from listwire.backfill.makers import Hook
 from listwire.backfill.times import instant, iso
 from listwire.clock import Clock
-from listwire.cohorts.patience import asked, listed
+from listwire.cohorts.patience import asked, by_hands, listed
 from listwire.errors import ListwireError, VendorRejected
 from vendors.mailchimp import Activity, Mailchimp, Member
 
@@ -103,10 +102,5 @@ async def histories(
             found[contact.hash] = None if activities is None else entries_of(activities)
             told(len(found), len(contacts))
 
-    try:
-        async with asyncio.TaskGroup() as hands:
-            for _ in range(client.limit.highest):
-                hands.create_task(hand())
-    except ExceptionGroup as faults:
-        raise faults.exceptions[0] from None
+    await by_hands(client.limit.highest, hand)
     return found

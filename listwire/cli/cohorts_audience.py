@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractContextManager
@@ -12,7 +11,7 @@ from datetime import datetime, timedelta
 from listwire.cli.progress import Advance, progress
 from listwire.clock import Clock
 from listwire.cohorts.differences import Standing
-from listwire.cohorts.patience import asked, listed
+from listwire.cohorts.patience import asked, by_hands, listed
 from listwire.errors import ListwireError, VendorRejected
 from listwire.settings import Settings
 from listwire.settings.models import CohortSync
@@ -109,12 +108,7 @@ async def _looked_up(
                 done += 1
                 advance(done, len(wanted))
 
-        try:
-            async with asyncio.TaskGroup() as hands:
-                for _ in range(client.limit.highest):
-                    hands.create_task(hand())
-        except ExceptionGroup as faults:
-            raise faults.exceptions[0] from None
+        await by_hands(client.limit.highest, hand)
     return found
 
 

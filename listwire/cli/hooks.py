@@ -15,6 +15,7 @@ from listwire.cli import context
 from listwire.errors import ListwireError, SettingsError
 from listwire.settings import Settings
 from vendors.accounts import mailchimp
+from vendors.webhooks import account_of
 
 log = logs.get("listwire.hooks")
 SOURCE = click.option(
@@ -119,25 +120,16 @@ def keep_signing_secret(name: str, secret: str) -> Any:
 
 
 async def _ensure(settings: Settings, name: str) -> hooks.Done:
-    async with mailchimp(settings, _account(settings, name)) as client:
+    async with mailchimp(settings, account_of(settings, name)) as client:
         return await hooks.ensure(client, settings, name)
 
 
 async def _states(settings: Settings, names: list[str]) -> list[hooks.State]:
     found = []
     for name in names:
-        async with mailchimp(settings, _account(settings, name)) as client:
+        async with mailchimp(settings, account_of(settings, name)) as client:
             found.append(await hooks.look(client, settings, name))
     return found
-
-
-def _account(settings: Settings, name: str) -> str:
-    account = settings.sources[name].mailchimp
-    if account is None:
-        raise SettingsError(
-            f'sources.{name}.mailchimp is missing: which account has the audience? Write: mailchimp = "{next(iter(settings.mailchimp), "acme")}"'
-        )
-    return account
 
 
 def _chosen(settings: Settings, names: tuple[str, ...]) -> list[str]:

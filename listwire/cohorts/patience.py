@@ -5,8 +5,9 @@ For commands of people only. Records are delivered by the workers, whose retry h
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from listwire.clock import Clock
 from listwire.errors import VendorUnavailable
@@ -40,3 +41,13 @@ async def listed(pages: Callable[[T | None], AsyncIterator[T]], take: Callable[[
             last = item
 
     await asked(to_the_end, clock)
+
+
+async def by_hands(count: int, hand: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """So many at once, each until it ends; the first fault ends all, and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as hands:
+            for _ in range(count):
+                hands.create_task(hand())
+    except ExceptionGroup as faults:
+        raise faults.exceptions[0] from None

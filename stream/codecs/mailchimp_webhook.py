@@ -204,8 +204,7 @@ class Reader:
 
 
 def _trimmed(fields: dict[str, str], name: str) -> str:
-    raw = fields.get(name, "")
-    return raw if raw.isascii() and raw.isalnum() else text(raw).strip()
+    return text(fields.get(name, "")).strip()
 
 
 def insert_id(audience: str, kind: str, contact: str, fired_at: str) -> str:
