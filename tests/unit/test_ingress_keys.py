@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingress import keys
+from stream.codecs import cohort_change
 from tests import webhook_bodies
 
 SPELLINGS = (
@@ -123,8 +124,11 @@ def test_no_bytes_can_upset_the_search_for_the_cohort(body: bytes) -> None:
     assert keys.cohort_key(b"daily", body)
 
 
-def test_of_equal_names_the_last_counts_as_in_the_decoder() -> None:
-    assert keys.cohort_key(b"daily", b'{"cohort_id":"one","cohort_id":"two"}') == b"two"
+@pytest.mark.parametrize("first", [b'"one"', b"1", b"null", b'["two"]', b'"\xf2"'])
+def test_of_equal_names_the_last_counts_as_in_the_decoder_whatever_the_first_may_be(first: bytes) -> None:
+    body = b'{"cohort_id":' + first + b',"cohort_name":"n","in_cohort":true,"users":[],"cohort_id":"two"}'
+    assert isinstance(cohort_change.decode(body), cohort_change.CohortChange)
+    assert keys.cohort_key(b"daily", body) == b"two"
 
 
 @given(st.binary(max_size=80), st.integers(1, 64))
