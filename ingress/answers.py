@@ -16,6 +16,7 @@ RETRY_AFTER: Final = b"10"
 WORDS: Final[dict[int, bytes]] = {
     200: b"ok\n",
     204: b"",
+    400: b"the body broke off, or its chunks are none\n",
     401: b"the signature is missing, wrong or too old\n",
     404: b"not found\n",
     405: b"method not allowed\n",
@@ -32,9 +33,9 @@ OPERATIONS: Final[dict[str, dict[str, frozenset[int]]]] = {
     HOOK: {
         "get": frozenset({200, 404}),
         "head": frozenset({200, 404}),
-        "post": frozenset({200, 204, 401, 404, 408, 413, 415, 500, 503}),
+        "post": frozenset({200, 204, 400, 401, 404, 408, 413, 415, 500, 503}),
     },
-    COHORTS: {"post": frozenset({200, 404, 408, 413, 415, 500, 503})},
+    COHORTS: {"post": frozenset({200, 400, 404, 408, 413, 415, 500, 503})},
     "/healthz": {"get": frozenset({200}), "head": frozenset({200})},
     "/readyz": {"get": frozenset({200, 503}), "head": frozenset({200, 503})},
     "/metrics": {"get": frozenset({200}), "head": frozenset({200})},

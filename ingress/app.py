@@ -101,8 +101,6 @@ class Ingress:
         except Refused as refused:
             self._refusals.note(route, refused, request_id)
             status = refused.status
-        except intake.Gone:
-            return
         except Exception:  # a bug of ours: the peer tries again, and the log says where it is
             log.exception("a request failed", route=route.kind, name=route.name, request_id=request_id.decode())
             status = 500
@@ -181,7 +179,7 @@ class Ingress:
             await self._answer(label, status, send, *more)
             return
         await self._answer(label, status, send, *more, answers.CLOSE)
-        if status == 408 or b"expect" in headers:
+        if status in {400, 408} or b"expect" in headers:
             return  # nothing more is to be expected from this peer
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task

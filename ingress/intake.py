@@ -10,10 +10,6 @@ from ingress.refusals import Refused
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
-class Gone(Exception):
-    """The peer hung up before the body was whole."""
-
-
 class Memory:
     """How many bytes of bodies the process holds."""
 
@@ -31,7 +27,8 @@ class Body:
     """One request's body. `length` is its Content-Length, or None where it comes in chunks.
 
     Its whole length is set aside before a byte is read, so that what was let in can also be finished. Raises Refused,
-    with 413 as soon as it is known to be over `most`, and 503 when there is no room.
+    with 413 as soon as it is known to be over `most`, 503 when there is no room, and 400 when it ends too soon: the peer has
+    hung up, or sends chunks that are none, which the server does not tell apart.
     """
 
     __slots__ = ("_length", "_memory", "_most", "_taken", "whole")
@@ -65,7 +62,7 @@ class Body:
         while True:
             message = await receive()
             if message["type"] != "http.request":
-                raise Gone
+                raise Refused(400, "the body broke off")
             piece: bytes = message.get("body", b"")
             size += len(piece)
             if length is None:

@@ -10,7 +10,7 @@ import gc
 from collections.abc import Awaitable
 from typing import Any, Final
 
-from ingress import routes
+from ingress import listeners, routes
 from ingress.app import Ingress, Scope, Send
 from ingress.intake import Receive
 from ingress.producer import KafkaStore
@@ -35,6 +35,7 @@ class Worker:
         self._settings = settings
         self._stopping = stopping
         self._serving = False
+        self._listens = False
         clock = SystemClock()
         table = routes.from_settings(settings)
         self._store = KafkaStore(self._connect, {route.topic for route in table}, clock)
@@ -69,6 +70,8 @@ class Worker:
         self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
         self._ingress.tick()
         self._store.tick()
+        if self._serving and not self._listens:  # granian opens its socket after the application has started
+            self._listens = listeners.limit_unread_answers() > 0
         if self._stopping.wanted():
             self._ingress.stopping = True
             if self._serving:

@@ -112,10 +112,10 @@ def test_an_acknowledgement_in_the_last_moment_is_a_204() -> None:
     assert ask("POST", HOOK, b"a=b", kafka=kafka).status == 204
 
 
-def test_a_peer_that_hangs_up_is_not_answered_and_not_stored() -> None:
+def test_a_body_that_breaks_off_is_400_for_a_peer_that_may_still_read_and_is_not_stored() -> None:
     kafka = Kafka()
     answer = ask("POST", HOOK, [(0.1, b"a=b")], length=10, hangs_up=True, kafka=kafka)
-    assert (answer.status, kafka.records) == (0, [])
+    assert (answer.status, answer.headers["connection"], kafka.records) == (400, "close", [])
 
 
 def test_who_cancels_from_outside_is_not_mistaken_for_a_deadline() -> None:
