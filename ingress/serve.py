@@ -31,9 +31,14 @@ from listwire import logs, redaction, topics
 from listwire.errors import SettingsError
 from listwire.settings import Settings
 
-# Sockets that wait to be accepted, and connections at once in a worker; the rest waits in the kernel.
+# Sockets that wait to be accepted, and connections at once in a worker; the rest waits in the kernel. One that says nothing
+# costs 3 KB here and is closed after five seconds: many are cheaper than to let others wait behind them.
 _BACKLOG: Final = 4096
-_CONNECTIONS: Final = 4096
+_CONNECTIONS: Final = 16_384
+# Open files that are not connections: Kafka's, libraries, metrics.
+_OTHER_FILES: Final = 512
+# A head may grow to about twice as much before it is 431: times the connections, what slow headers can hold in memory.
+_HEAD_BYTES: Final = 16 * 1024
 _HEADERS_WITHIN_MS: Final = 5_000
 # Above the 8.6 s that a request may take and the second for the producer.
 _STOP_WITHIN: Final = 12
@@ -64,9 +69,9 @@ def serve(settings: Settings) -> int:
     # Before the workers: a loop of asyncio's own leaves no thread behind that a fork could stumble over.
     with _reserved(settings.ingress.host, settings.ingress.port) as (host, port):
         asyncio.run(kafka_admin.verify(settings, *wanted))
-        _raise_file_limit()
+        connections = _connections()
         with _share_metrics(settings.ingress.workers):
-            return _run(settings, host, port)
+            return _run(settings, host, port, connections)
 
 
 class _Interrupt:
@@ -106,7 +111,7 @@ class _Server(Server):  # type: ignore[misc]
         super().shutdown(exit_code)
 
 
-def _run(settings: Settings, host: str, port: int) -> int:
+def _run(settings: Settings, host: str, port: int, connections: int) -> int:
     importlib.import_module("ingress.worker")  # once, for all that are forked
     server = _Server(
         "listwire-ingress",
@@ -119,8 +124,8 @@ def _run(settings: Settings, host: str, port: int) -> int:
         http=HTTPModes.http1,
         websockets=False,
         backlog=_BACKLOG,
-        backpressure=_CONNECTIONS,
-        http1_settings=HTTP1Settings(header_read_timeout=_HEADERS_WITHIN_MS, max_buffer_size=64 * 1024),
+        backpressure=connections,
+        http1_settings=HTTP1Settings(header_read_timeout=_HEADERS_WITHIN_MS, max_buffer_size=_HEAD_BYTES),
         log_access=False,
         log_level=LogLevels.info if settings.logs.level == "debug" else LogLevels.warning,
         log_dictconfig=_LOGGED_BY_US,
@@ -191,12 +196,18 @@ def _reserved(host: str, port: int) -> Iterator[tuple[str, int]]:
         yield taken[0], taken[1]
 
 
-def _raise_file_limit() -> None:
-    """Many systems start with 1024 open files, fewer than the connections we take."""
+def _connections() -> int:
+    """How many a worker may take. Many systems start with 1024 open files: the limit is raised as far as it may be, and where
+    that is not far, fewer are taken, since a process without a file left cannot reach Kafka either.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4 * _CONNECTIONS if hard == resource.RLIM_INFINITY else min(4 * _CONNECTIONS, hard)
+    wanted = _CONNECTIONS + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY:
+        return _CONNECTIONS
     if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return min(_CONNECTIONS, max(soft - _OTHER_FILES, soft // 2))
 
 
 @contextmanager
