@@ -34,18 +34,23 @@ _ASK_WITHIN: Final = 2.0
 _AGAIN_AFTER: Final = (0.2, 0.5, 1.0, 2.0)
 # What an old producer has under way is acknowledged within milliseconds, or not at all.
 _GRACE: Final = 1.0
+# Turns of the loop from a batch's end to the sending of the next ones in aiokafka's sender.
+_TURNS: Final = 3
 
 log = logs.get("listwire.ingress")
 
 
 class UnderWay:
-    """A batch that aiokafka has and Kafka has not acknowledged: when it began, and how many bytes of bodies it holds."""
+    """A batch that aiokafka has and Kafka has not acknowledged: when it began, how many bytes of bodies it holds, and who
+    waits to hear whether it was stored.
+    """
 
-    __slots__ = ("began", "size")
+    __slots__ = ("answers", "began", "size")
 
     def __init__(self, began: float) -> None:
         self.began = began
         self.size = 0
+        self.answers: list[asyncio.Future[bool]] = []
 
 
 class Lane:
@@ -105,9 +110,11 @@ class KafkaStore:
         self._connecting: asyncio.Task[None] | None = None
         self._errands: set[asyncio.Task[None]] = set()
         self._was_late = False
+        self._loop: Any = None
 
     async def start(self, within: float) -> None:
         """Returns when connected, or after `within` seconds: then it goes on trying, and `put` says False."""
+        self._loop = asyncio.get_running_loop()
         self._connecting = asyncio.create_task(self._connect_until_it_works())
         await asyncio.wait([self._connecting], timeout=within)
 
@@ -130,28 +137,36 @@ class KafkaStore:
         if lane.closed:
             return False
         accumulator = producer._message_accumulator
-        try:
-            # What producer.send() comes down to, once the partition is known; the rest of it would take a quarter of all
-            # the time that a record costs here.
-            sent: asyncio.Future[Any] = await accumulator.add_message(
-                lane.partition, key, value, self._late, headers=headers
-            )
+        batch = lane.batch
+        waiting = accumulator._batches.get(lane.partition)
+        # What producer.send() comes down to for all records of a batch but its first. The rest of it would take a quarter of
+        # all the time that a record costs here.
+        if (
+            not waiting
+            or waiting[-1] is not batch
+            or accumulator._exception is not None
+            or batch._builder.append(timestamp=None, key=key, value=value, headers=headers) is None
+        ):
+            try:
+                sent = await accumulator.add_message(lane.partition, key, value, self._late, headers=headers)
+            except (KafkaTimeoutError, ProducerClosed):
+                return False  # its batch was full for too long, or another producer takes over just now
+            except ClientError as fault:
+                self._broken(lane, fault)
+                return False
+            sent.add_done_callback(_heard)
             batch = accumulator._batches[lane.partition][-1]
             if batch is not lane.batch:
                 lane.batch = batch
                 lane.newest = UnderWay(self._now())
                 lane.under_way[lane.newest] = None
                 batch.future.add_done_callback(partial(self._settled, lane, lane.newest))
-            lane.newest.size += len(value)
-            self._bytes += len(value)
-            # Who gives up here leaves its record in the batch, which keeps its place and its bytes until it is settled.
-            await sent
-        except (KafkaTimeoutError, ProducerClosed):
-            return False  # its batch was full for too long, or another producer takes over just now
-        except ClientError as fault:
-            self._broken(lane, fault)
-            return False
-        return True
+        answer: asyncio.Future[bool] = self._loop.create_future()
+        lane.newest.answers.append(answer)
+        lane.newest.size += len(value)
+        self._bytes += len(value)
+        # Who gives up here leaves its record in the batch, which keeps its place and its bytes until it is settled.
+        return await answer
 
     def _settled(self, lane: Lane, batch: UnderWay, settled: asyncio.Future[Any]) -> None:
         del lane.under_way[batch]
@@ -162,6 +177,16 @@ class KafkaStore:
             lane.closed = lane.broken
         else:
             self._broken(lane, fault)
+        self._soon(_TURNS, batch, fault is None)
+
+    def _soon(self, turns: int, batch: UnderWay, stored: bool) -> None:
+        """The requests go on once the next batches have been sent, so that Kafka works on those while they are answered."""
+        if turns:
+            self._loop.call_soon(self._soon, turns - 1, batch, stored)
+            return
+        for answer in batch.answers:
+            if not answer.done():
+                answer.set_result(stored)
 
     def _broken(self, lane: Lane, fault: BaseException) -> None:
         if lane.broken or isinstance(fault, ProducerClosed):
@@ -254,6 +279,12 @@ class KafkaStore:
         task = asyncio.create_task(errand)
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
+
+
+def _heard(sent: asyncio.Future[Any]) -> None:
+    """Its batch says the same for all of its records."""
+    if not sent.cancelled():
+        sent.exception()
 
 
 async def _lanes(producer: Any, topic: str) -> list[Lane]:
