@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
+FUZZ_STAMP := $(VENV)/.installed-fuzz
 PYTHON ?= python3 python3.13 python3.12 python3.11
 PACKAGES := listwire ingress stream vendors console sandbox
 COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
@@ -60,12 +61,17 @@ screenshots: $(STAMP) browser-ready ## takes docs/screenshots/ again, with headl
 bench: $(BENCH_STAMP) ## Listwire and its peers, measured on this machine; see bench/README.md
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(FUZZ_STAMP) ## the codecs and the ingress with inputs that nobody thought of; MINUTES=1 ONLY=webhook-form, see docs/fuzzing.md
+	@$(BIN)/python -m tests.fuzz $(if $(PLANTED),--planted,--minutes $(or $(MINUTES),1)) $(if $(ONLY),--only $(ONLY))
+
 .PHONY: lock
 lock: ## resolves requirements/*.lock anew from pyproject.toml (needs uv); UPGRADE=1 takes newer versions
 	@command -v $(UV) >/dev/null || { echo 'make lock needs uv: $(BIN)/pip install uv' >&2; exit 1; }
 	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(COMPILE) --output-file requirements/build.lock -
 	$(COMPILE) --output-file requirements/listwire.lock pyproject.toml
 	$(COMPILE) --extra=dev --output-file requirements/dev.lock pyproject.toml
+	$(COMPILE) --extra=dev --extra=fuzz --output-file requirements/fuzz.lock pyproject.toml
 	$(COMPILE) --extra=dev --extra=bench --output-file requirements/bench.lock pyproject.toml
 
 .PHONY: clean
@@ -96,6 +102,10 @@ $(STAMP): requirements/dev.lock pyproject.toml
 
 $(BENCH_STAMP): $(STAMP) requirements/bench.lock
 	@$(BIN)/python -m pip install --quiet --no-input --require-hashes -r requirements/bench.lock
+	@touch $@
+
+$(FUZZ_STAMP): $(STAMP) requirements/fuzz.lock
+	@$(BIN)/python -m pip install --quiet --no-input --require-hashes -r requirements/fuzz.lock
 	@touch $@
 
 # Only once there are browser tests; they are never skipped, so what they need is said at once.

@@ -1,0 +1,24 @@
+"""One coverage-guided run in a process of its own: `python -m tests.fuzz.guided NAME [libFuzzer's options and folders]`.
+
+libFuzzer ends the process itself, so whoever starts it reads its output; nothing here may have to run afterwards.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import atheris
+
+from tests.fuzz.targets import TARGETS
+
+
+def main() -> None:
+    target = TARGETS[sys.argv[1]]
+    with atheris.instrument_imports(include=[*target.fuzzed, target.property_module]):
+        check = target.check()
+    atheris.Setup([sys.argv[0], *sys.argv[2:]], check)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
