@@ -1,9 +1,32 @@
-"""What all kinds of tests share. Nothing here starts anything."""
+"""What all kinds of tests share: which begins first, and which stay together. Nothing here starts anything."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
 # The machine may be busy with other things: how long one example takes says nothing.
 settings.register_profile("listwire", deadline=None)
 settings.load_profile("listwire")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What waits for a broker first: so none of it is alone at the end, which thousands of quick tests fill.
+
+    pytest-xdist begins with the largest groups and goes on with tests that are in no group, in this order.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("kafka") is None)
+    if config.getoption("loadgroup", default=False):
+        for item in items:
+            stay_together(item)
+
+
+def stay_together(item: pytest.Item) -> None:
+    """pytest-xdist 3.8 writes the name of a group where pytest 9.2 no longer looks, so that each worker starts the broker of each
+    file. Here it is written where pytest looks.
+    """
+    mark = item.get_closest_marker("xdist_group")
+    if mark is not None and not item.nodeid.endswith(f"@{mark.args[0]}"):
+        item._id = item.id.parse(f"{item.nodeid}@{mark.args[0]}")
+        assert item.nodeid.endswith(f"@{mark.args[0]}"), "groups are not kept together"

@@ -35,7 +35,12 @@ from tests.browser.driver import chromium, resize
 from tests.browser.page_checks import CONTRAST, STRUCTURE
 from tests.browser.stage import TOKEN
 
-pytestmark = [pytest.mark.browser, pytest.mark.kafka, pytest.mark.xdist_group("browser"), pytest.mark.timeout(280)]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.kafka,
+    pytest.mark.xdist_group("browser connect"),
+    pytest.mark.timeout(280),
+]
 T = TypeVar("T")
 KEY = "key-of-amplitude-0123456789abcdef"
 

@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 from tests.browser.conftest import Person
 from tests.browser.driver import chromium
 
-pytestmark = [pytest.mark.browser, pytest.mark.kafka, pytest.mark.xdist_group("browser"), pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.browser, pytest.mark.kafka, pytest.mark.xdist_group("browser demo"), pytest.mark.timeout(280)]
 
 
 class Demo:

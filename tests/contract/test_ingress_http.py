@@ -33,7 +33,7 @@ from tests.ingress_process import (
 )
 from tests.webhook_bodies import SUBSCRIBE
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120), pytest.mark.xdist_group("ingress http")]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from sandbox.kafka import EmbeddedKafka
 from tests.contract.commands import Ran, listwire
 from tests.ingress_process import ALL_SECRETS, COHORTS, FORM, HOOK, JSON, Ingress, running, settings_file
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120), pytest.mark.xdist_group("ingress start")]
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tests.contract.commands import Ran, listwire_here
 from tests.integration import operations
 from tests.unit.letters import letter
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("check kafka")]
 PASSWORD = "correct horse battery"
 
 

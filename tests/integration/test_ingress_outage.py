@@ -24,7 +24,7 @@ from sandbox.kafka import EmbeddedKafka
 from tests.contract.commands import listwire
 from tests.ingress_process import ALL_SECRETS, FORM, HOOK, Ingress, record, running, settings_file
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180), pytest.mark.xdist_group("ingress outage")]
 
 
 @pytest.fixture(scope="module")
