@@ -21,7 +21,7 @@ from tests.chaos.checker import Findings, check
 from tests.chaos.load import change, user
 from tests.chaos.processes import LAUNCH, WorkerMember
 from tests.chaos.stage import PARTITIONS, Stage
-from tests.integration.operations import settings_of
+from tests.integration.operations import settings_of, without_members
 from tests.webhook_bodies import webhook
 from tests.worker_process import until
 
@@ -98,6 +98,7 @@ async def test_a_build_that_acknowledges_before_it_delivers_is_caught(stage: Sta
     if patch:
         assert await stage.drained(30) is not None
     await first.kill()
+    await without_members(settings_of(stage.config))
     stage.amplitude.faults.clear()
     del stage.members["first"]
     await begun(stage, "second", "subscriptions")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from listwire.settings import Settings
+from sandbox.kafka import EmbeddedKafka
 from tests.integration import operations
 from tests.kafka_broker import broker_for_session
 
@@ -19,10 +20,18 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Itera
 
 
 @pytest.fixture(scope="session")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The settings file of a broker with Listwire's topics, for tests that begin with `operations.fresh_topics`."""
-    with operations.listwire_kafka(tmp_path_factory.mktemp("operations")) as (_broker, path):
-        yield path
+def listwire_broker() -> Iterator[EmbeddedKafka]:
+    """One a process, for tests that begin with `operations.fresh_topics`. Nobody stops it or changes its settings."""
+    with EmbeddedKafka() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def config(listwire_broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The settings file of that broker."""
+    return operations.settings_file(
+        listwire_broker.bootstrap_servers, tmp_path_factory.mktemp("operations") / "listwire.toml"
+    )
 
 
 @pytest.fixture

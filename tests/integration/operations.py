@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.record.util import calc_crc32c_py
 
 from listwire import kafka_admin, topics
 from listwire.dead_letters import Letter
+from listwire.kafka_groups import read_group
 from listwire.kafka_reader import Reader, Record
 from listwire.settings import Settings
 from listwire.settings.load import load
-from sandbox.kafka import EmbeddedKafka
 
 PARTITIONS = 3
 
@@ -47,18 +48,24 @@ audience = "a6b5da1054"
     return path
 
 
-@contextmanager
-def listwire_kafka(directory: Path) -> Iterator[tuple[EmbeddedKafka, Path]]:
-    """A broker of its own, with our topics; and the settings file that names it."""
-    with EmbeddedKafka() as broker:
-        yield broker, settings_file(broker.bootstrap_servers, directory / "listwire.toml")
+async def without_members(settings: Settings) -> None:
+    """Our groups, with nobody in them: a worker that was killed is a member until its session of ten seconds ends, and the next
+    test's worker would have to wait for that.
+    """
+    async with kafka_admin.admin_client(settings.kafka) as admin:
+        for name in topics.GROUPS:
+            if members := (await read_group(admin, name)).members:
+                coordinator = await admin.find_coordinator(name)
+                for member in members:
+                    await admin._send_request(LeaveGroupRequest(name, member.id), coordinator)
 
 
 async def fresh_topics(settings: Settings) -> None:
-    """Our topics, empty; a group's offsets go with its topic."""
+    """Our topics, empty; a group's offsets go with its topic, and so do members that earlier tests have killed."""
     names = list(topics.BY_NAME)
     async with kafka_admin.admin_client(settings.kafka) as admin:
         if present := [d["topic"] for d in await admin.describe_topics(names) if not d["error_code"]]:
+            await without_members(settings)
             await admin.delete_topics(present)
         while not all(d["error_code"] for d in await admin.describe_topics(names)):
             await asyncio.sleep(0.05)

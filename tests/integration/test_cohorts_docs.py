@@ -20,6 +20,7 @@ from listwire import topics
 from listwire.cli.cohorts_validate import judge
 from listwire.kafka_reader import Record
 from listwire.settings import Settings
+from sandbox.kafka import EmbeddedKafka
 from sandbox.kafka.jars import ensure_jars
 from sandbox.kafka.java import java_command
 from stream.codecs.cohort_change import CohortChange, address_of, decode
@@ -48,13 +49,13 @@ CHANGE = snippet("Publishing cohorts", "json")
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with operations.listwire_kafka(tmp_path_factory.mktemp("docs")) as (_broker, path):
-        text = path.read_text()
-        path.write_text(
-            f'{text}[cohort_syncs.newsletter]\nmailchimp = "acme"\naudience = "a6b5da1054"\nsecrets = ["{SECRET}"]\n'
-        )
-        yield path
+def config(listwire_broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = operations.settings_file(
+        listwire_broker.bootstrap_servers, tmp_path_factory.mktemp("docs") / "listwire.toml"
+    )
+    with path.open("a") as more:
+        more.write(f'[cohort_syncs.newsletter]\nmailchimp = "acme"\naudience = "a6b5da1054"\nsecrets = ["{SECRET}"]\n')
+    return path
 
 
 @pytest.fixture

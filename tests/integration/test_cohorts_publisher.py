@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from listwire.kafka_admin import admin_client
 from listwire.logs import address_hash
 from listwire.settings import Settings
 from sandbox.faults import HTML_502, Fault
+from sandbox.kafka import EmbeddedKafka
 from sandbox.mailchimp import AUDIENCE, MailchimpStandIn
 from stream.codecs.cohort_change import CohortChange, address_of, decode
 from tests.contract.commands import Ran, listwire
@@ -29,9 +30,10 @@ KEY = b"power-users-63872142"
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with operations.listwire_kafka(tmp_path_factory.mktemp("cohorts")) as (_broker, path):
-        yield path
+def config(listwire_broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return operations.settings_file(
+        listwire_broker.bootstrap_servers, tmp_path_factory.mktemp("cohorts") / "listwire.toml"
+    )
 
 
 @pytest.fixture

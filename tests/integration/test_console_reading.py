@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -24,22 +23,24 @@ from listwire.logs import address_hash
 from listwire.settings import Settings
 from listwire.trace import Outcome, Who
 from listwire.trace_reader import trace
+from sandbox.kafka import EmbeddedKafka
 from tests.contract.commands import listwire
 from tests.integration import operations
 from tests.integration.operations import PARTITIONS
 from tests.unit.letters import letter
 from tests.webhook_bodies import webhook
 
-pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("console-reading")]
+pytestmark = pytest.mark.kafka
 
 HOUR = 3600.0
 ADA = "ada@example.com"
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with operations.listwire_kafka(tmp_path_factory.mktemp("console")) as (_, path):
-        yield path
+def file(listwire_broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return operations.settings_file(
+        listwire_broker.bootstrap_servers, tmp_path_factory.mktemp("console") / "listwire.toml"
+    )
 
 
 @pytest.fixture

@@ -20,14 +20,15 @@ from sandbox.kafka import EmbeddedKafka
 from tests.integration import operations
 from tests.unit.letters import letter, mark_of
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("exporter")]
 KINDS = {"connection": "sources.newsletter", "reason": "connection_refused"}
 
 
 @pytest.fixture(scope="module")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedKafka, Path]]:
-    with operations.listwire_kafka(tmp_path_factory.mktemp("exporter")) as found:
-        yield found
+    directory = tmp_path_factory.mktemp("exporter")
+    with EmbeddedKafka() as broker:
+        yield broker, operations.settings_file(broker.bootstrap_servers, directory / "listwire.toml")
 
 
 @pytest.fixture
