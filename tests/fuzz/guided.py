@@ -16,7 +16,9 @@ def main() -> None:
     target = TARGETS[sys.argv[1]]
     with atheris.instrument_imports(include=[*target.fuzzed, target.property_module]):
         check = target.check()
-    atheris.Setup([sys.argv[0], *sys.argv[2:]], check)
+    # To merge or to minimise, libFuzzer starts itself again: with the first of these words, as a shell would read them.
+    again = f"{sys.executable} -m tests.fuzz.guided {target.name}"
+    atheris.Setup([again, *sys.argv[2:]], check)
     atheris.Fuzz()
 
 
