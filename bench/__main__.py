@@ -1,7 +1,7 @@
 """`python -m bench [PART…]`: measures, prints as it goes, and writes README.md's tables and the charts.
 
 Parts: drain, latency, ingress, outage; only when named: monitoring (the cost of being watched), takeover (after a SIGKILL),
-growth (10 000 records to ten million), scaling (processes, partitions); `report` measures nothing and writes the tables and
+growth (10 000 records to ten million), scaling (processes, partitions), abuse (hostile peers); `report` measures nothing and writes the tables and
 charts again from results.json.
 """
 
@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from bench import agree, report
+from bench.abuse import abuse
 from bench.drain import Row, drain, turns
 from bench.ingress import INGRESSES, Load, load_generator, measure
 from bench.kafka import Broker, broker
@@ -28,7 +29,7 @@ from bench.takeover import takeover
 # Of the sink, in seconds: what an Amplitude nearby takes.
 LATENCY = 0.05
 USUAL = ("drain", "latency", "ingress", "outage")
-NAMED = ("monitoring", "takeover", "growth", "scaling", "report")
+NAMED = ("monitoring", "takeover", "growth", "scaling", "abuse", "report")
 
 
 def arguments() -> argparse.Namespace:
@@ -92,6 +93,9 @@ def part(name: str, chosen: argparse.Namespace) -> list[Row]:
             return rounds(some, 1, chosen.outage_records, partial(outage, seconds=chosen.outage_seconds))
         case "ingress":
             return ingress(chosen)
+        case "abuse":
+            with broker() as kafka:
+                return abuse(kafka, chosen.rounds, chosen.seconds, say_row)
         case "takeover":
             return rounds(some, chosen.rounds, 0, partial(takeover, rate=chosen.rate))
         case "growth":

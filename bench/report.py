@@ -67,6 +67,10 @@ COLUMNS["scaling"] = tuple(column for column in COLUMNS["drain"] if not column[0
 COLUMNS["takeover"] = (
     ("gap", "longest wait of an event, s", one), ("start", "start to first event, s", one), ("repeated", "sent again", whole),
 )  # fmt: skip
+COLUMNS["abuse"] = (
+    ("connections", "of them at once", whole), ("rate", "regular requests/s", whole), ("usual_p99", "usual p99 ms", one),
+    ("p99", "p99 ms beside them", one), ("ratio", "times the usual", one), ("rss_mb", "RSS MB", whole),
+)  # fmt: skip
 # What a row is compared by, against the row named Listwire.
 COMPARED = {"drain": "rate", "ingress": "rate", "monitoring": "rate"}
 
@@ -163,6 +167,7 @@ def when(part: str, found: dict[str, Any]) -> str:
         "latency": "{rate} records/s for {seconds:g} s, median of {rounds} interleaved rounds",
         "ingress": "{connections} connections for {seconds:g} s, median of {rounds} interleaved rounds",
         "takeover": "{rate} records/s, two workers, 4 partitions, median of {rounds} interleaved rounds",
+        "abuse": "200 regular requests/s for {seconds:g} s beside each, median of {rounds} rounds",
         "growth": "4 partitions, one run each",
         "scaling": "{records} records, one run each",
         "outage": "{outage_records} records waiting, {outage_seconds:g} s, one run each",

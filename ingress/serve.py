@@ -32,7 +32,7 @@ from listwire.errors import SettingsError
 from listwire.settings import Settings
 
 # Sockets that wait to be accepted, and connections at once in a worker; the rest waits in the kernel. One that says nothing
-# costs 3 KB here and is closed after five seconds: many are cheaper than to let others wait behind them.
+# costs 2 KB here and is closed after five seconds: many are cheaper than to let others wait behind them.
 _BACKLOG: Final = 4096
 _CONNECTIONS: Final = 16_384
 # Open files that are not connections: Kafka's, libraries, metrics.
