@@ -7,6 +7,7 @@ import asyncio
 import logging
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -37,6 +38,7 @@ def main() -> int:
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # each killed client is an error to the stand-ins
     print(f"Chaos for {given.minutes:g} minutes, seed {seed}.", file=sys.stderr, flush=True)
     report = asyncio.run(run(seed, given.minutes, directory, lambda words: print(words, file=sys.stderr, flush=True)))
+    report.commit = commit()
     print(report.text())
     append(given.results, report)
     if not report.kept:
@@ -45,6 +47,13 @@ def main() -> int:
     if given.directory is None:
         shutil.rmtree(directory)
     return 0
+
+
+def commit() -> str:
+    """Of the tree that ran, with a + where it holds more than that."""
+    ask = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--exclude=*", "--dirty=+"]
+    found = subprocess.run(ask, capture_output=True, text=True, check=False)
+    return found.stdout.strip()
 
 
 if __name__ == "__main__":

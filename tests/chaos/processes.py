@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from pathlib import Path
@@ -49,13 +50,22 @@ class Member(ABC):
     def pids(self) -> list[int]:
         """Of those that live, children first; empty when it has ended."""
 
-    @abstractmethod
-    async def kill(self) -> None:
-        """SIGKILL to all of it; returns when it is gone."""
+    def signal(self, how: signal.Signals) -> None:
+        """To all of it, and at once: whoever has just looked at it and does not wait meanwhile signals what it saw."""
+        for pid in self.pids():
+            os.kill(pid, how)
 
     @abstractmethod
+    async def gone(self, within: float = STOPS_WITHIN) -> int:
+        """Waits for its end, and kills it where that does not come; the exit code."""
+
+    async def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        await self.gone()
+
     async def stop(self) -> int:
-        """SIGTERM; the exit code, -9 where it had to be killed."""
+        self.signal(signal.SIGTERM)
+        return await self.gone()
 
     @abstractmethod
     def code(self) -> int | None:
@@ -66,8 +76,7 @@ class Member(ABC):
     def output(self) -> str: ...
 
     def freeze(self) -> None:
-        for pid in self.pids():
-            os.kill(pid, signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         for pid in reversed(self.pids()):
@@ -90,11 +99,8 @@ class WorkerMember(Member):
     def pids(self) -> list[int]:
         return [self.worker.process.pid] if self.worker.process.poll() is None else []
 
-    async def kill(self) -> None:
-        await asyncio.to_thread(self.worker.kill)
-
-    async def stop(self) -> int:
-        return await _stopped(self, self.worker.process)
+    async def gone(self, within: float = STOPS_WITHIN) -> int:
+        return await _ended(self, self.worker.process, within)
 
     def code(self) -> int | None:
         return self.worker.process.poll()
@@ -120,13 +126,15 @@ class IngressMember(Member):
             return []
         return [*self.process.workers(), self.process.process.pid]
 
-    async def kill(self) -> None:
-        for pid in self.pids():
-            os.kill(pid, signal.SIGKILL)
-        await asyncio.to_thread(self.process.process.wait)
+    def signal(self, how: signal.Signals) -> None:
+        """SIGTERM is for its first process only, which ends the others."""
+        if how is signal.SIGTERM and self.code() is None:
+            self.process.process.send_signal(how)
+        else:
+            super().signal(how)
 
-    async def stop(self) -> int:
-        return await _stopped(self, self.process.process)
+    async def gone(self, within: float = STOPS_WITHIN) -> int:
+        return await _ended(self, self.process.process, within)
 
     def code(self) -> int | None:
         return self.process.process.poll()
@@ -144,6 +152,7 @@ class BrokerMember(Member):
     def __init__(self, broker: EmbeddedKafka) -> None:
         super().__init__("broker", "broker")
         self.broker = broker
+        self._stops = False
 
     async def start(self, skew: float = 0.0) -> None:
         await asyncio.to_thread(self.broker.start)
@@ -151,11 +160,13 @@ class BrokerMember(Member):
     def pids(self) -> list[int]:
         return [self.broker.pid] if self.broker.running else []
 
-    async def kill(self) -> None:
-        await asyncio.to_thread(self.broker.kill)
+    def signal(self, how: signal.Signals) -> None:
+        self._stops = how is signal.SIGTERM
+        super().signal(how)
 
-    async def stop(self) -> int:
-        await asyncio.to_thread(self.broker.stop, 20)
+    async def gone(self, within: float = 20) -> int:
+        """0 however it ended: Java's exit code after a SIGTERM says nothing. Only one that stopped may keep what a later start uses."""
+        await (asyncio.to_thread(self.broker.stop, within) if self._stops else asyncio.to_thread(self.broker.kill))
         return 0
 
     def code(self) -> int | None:
@@ -166,14 +177,14 @@ class BrokerMember(Member):
         return (self.broker.directory / "broker.log").read_text(errors="replace")
 
 
-async def _stopped(member: Member, process: subprocess.Popen[bytes]) -> int:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    try:
-        return await asyncio.to_thread(process.wait, STOPS_WITHIN)
-    except subprocess.TimeoutExpired:
-        await member.kill()
-        return -signal.SIGKILL
+async def _ended(member: Member, process: subprocess.Popen[bytes], within: float) -> int:
+    end = time.monotonic() + within
+    while (code := process.poll()) is None:
+        if time.monotonic() > end:
+            member.signal(signal.SIGKILL)
+            end += within
+        await asyncio.sleep(0.02)
+    return code
 
 
 async def supervise(members: list[Member]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.chaos.checker import Findings
+from tests.chaos.pulse import Pulse
 
 SHOWN: Final = 5
 PROMISES: Final = {
@@ -33,6 +34,11 @@ class Tally:
     done: Counter[str] = field(default_factory=Counter)
     in_flight: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def kills(self) -> tuple[int, int, int]:
+        """SIGKILLs and SIGTERMs that count, which met a delivery under way; and how many of both there were in all."""
+        return self.in_flight["kill"], self.in_flight["term"], self.done["kill"] + self.done["term"]
+
 
 @dataclass
 class Report:
@@ -40,6 +46,9 @@ class Report:
     minutes: float
     tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     faults: Counter[str] = field(default_factory=Counter)
+    commit: str = ""
+    lasted: float = 0.0
+    pulse: Pulse = field(default_factory=Pulse)
     requests: int = 0
     answered: int = 0
     absorbed: int = 0
@@ -54,6 +63,11 @@ class Report:
     @property
     def kept(self) -> bool:
         return not self.findings.broken and not self.trouble and self.drained_after is not None
+
+    @property
+    def counted(self) -> int:
+        """Kills and stops of all kinds with a delivery under way."""
+        return sum(kill + term for kill, term, _ in (tally.kills for tally in self.tallies.values()))
 
     @property
     def replay(self) -> str:
@@ -71,6 +85,12 @@ class Report:
                 for what, amount in sorted(tally.done.items())
             )
             lines.append(f"  {kind:14} {done}")
+        for kind, tally in sorted(self.tallies.items()):
+            kill, term, both = tally.kills
+            lines.append(
+                f"  {kind:14} {kill} SIGKILL + {term} SIGTERM count; {both - kill - term} of {both} met nothing under way"
+            )
+        lines.append(f"  {self.counted} of them count, in {self.lasted:.0f} s; {self.pulse.text()}")
         lines.append(
             f"  {'vendor faults':14} {', '.join(f'{n} {c}' for n, c in sorted(self.faults.items())) or 'none'}"
         )
@@ -104,6 +124,16 @@ class Report:
             "seed": self.seed,
             "minutes": self.minutes,
             "verdict": "kept" if self.kept else "broken",
+            "commit": self.commit,
+            "lasted": self.lasted,
+            "kills_in_flight": {
+                "total": self.counted,
+                **{
+                    kind: dict(zip(("SIGKILL", "SIGTERM"), tally.kills, strict=False))
+                    for kind, tally in sorted(self.tallies.items())
+                },
+            },
+            "pulse": self.pulse.record(),
             "processes": {kind: _merged(tally) for kind, tally in sorted(self.tallies.items())},
             "vendor_faults": sum(self.faults.values()),
             "requests": self.requests,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ from listwire.errors import SandboxError
 from sandbox.kafka import EmbeddedKafka
 from tests.chaos.checker import check
 from tests.chaos.evidence import keep
+from tests.chaos.in_flight import InFlight
 from tests.chaos.processes import BrokerMember, Member, WorkerMember, supervise
 from tests.chaos.report import Report
 from tests.chaos.schedule import Action, schedule
@@ -23,14 +25,21 @@ from tests.chaos.stage import Stage
 from tests.chaos.weather import Weather
 from tests.contract.commands import listwire
 
-# A kill waits so long for a delivery under way at its process.
-WAIT_FOR_DELIVERY: Final = 4.0
+# An action on a process waits so long for a delivery that is under way there: longer than a group without a member stands still, or
+# than a refused key is in force.
+PATIENCE: Final = 30.0
+SIGNALS: Final = {
+    "kill": signal.SIGKILL,
+    "term": signal.SIGTERM,
+    "freeze": signal.SIGSTOP,
+    "freeze long": signal.SIGSTOP,
+}
 # A throttled lane waits 15 s, a killed worker's session 10: all of it is drained long before.
 DRAINED_WITHIN: Final = 120.0
 Say = Callable[[str], None]
 
 
-async def run(seed: int, minutes: float, directory: Path, say: Say = lambda _: None, *, every: float = 4.0) -> Report:
+async def run(seed: int, minutes: float, directory: Path, say: Say = lambda _: None, *, pace: float = 1.0) -> Report:
     report = Report(seed, minutes)
     with small_disk(directory / "kafka") as disk:
         broker = EmbeddedKafka(directory / "kafka")
@@ -40,7 +49,7 @@ async def run(seed: int, minutes: float, directory: Path, say: Say = lambda _: N
                 stage.broker.disk = disk
                 await stage.begin_all()
                 say(f"the stage is set in {directory}")
-                await _Run(stage, report, say, schedule(seed, minutes, every=every)).carried_out()
+                await _Run(stage, report, say, schedule(seed, minutes, pace=pace)).carried_out()
         finally:
             await asyncio.to_thread(broker.stop)
     return report
@@ -54,21 +63,29 @@ class _Run:
         self.actions = actions
         self.weather = Weather(stage.amplitude, stage.mailchimp, report.seed)
         self.senders = stage.senders(report.seed)
+        self.in_flight = InFlight(stage.under_way, self.senders, stage.port, stage.broker)
+        # Of each kind one at a time is away or waited for; the kinds do not wait for each other.
+        self.turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.joined = 0
 
     async def carried_out(self) -> None:
         posting = asyncio.ensure_future(self.senders.run())
         watching = asyncio.ensure_future(supervise([self.stage.broker, *self.stage.members.values()]))
+        taken = {"amplitude": lambda: len(self.stage.amplitude.state), "mailchimp": self.stage.tag_calls_taken}
+        pulse = asyncio.ensure_future(self.report.pulse.watch(taken))
         try:
+            begun = time.monotonic()
             await self._actions()
+            pulse.cancel()
+            self.report.lasted = round(time.monotonic() - begun, 1)
             self.weather.calm()
             self.senders.enough.set()
             await self._come_to_rest(posting)
             await self._look()
         finally:
-            for task in (posting, watching):
+            for task in (posting, watching, pulse):
                 task.cancel()
-            await asyncio.gather(posting, watching, return_exceptions=True)
+            await asyncio.gather(posting, watching, pulse, return_exceptions=True)
 
     async def _come_to_rest(self, posting: asyncio.Future[None]) -> None:
         try:
@@ -105,60 +122,62 @@ class _Run:
         return self.stage.broker if name == "broker" else self.stage.members[name]
 
     async def _hit(self, member: Member, action: Action) -> None:
-        async with member.busy:
-            if member.code() is not None:
-                await _start(member)  # it had just ended by itself
-            caught = await self._under_way(member)
-            self.report.note(member.kind, action.what, in_flight=caught)
-            match action.what:
-                case "kill":
-                    await member.kill()
-                case "term":
-                    code = await member.stop()
-                    if code:
-                        self.report.stops[f"{member.name} ended with {code}"] += 1
-                case _:
-                    member.freeze()
+        async with self.turns[member.kind]:
+            found = await self._under_way(member)
+            async with member.busy:  # it does not suspend where something was found
+                if member.code() is not None:
+                    await _start(member)  # it had just ended by itself
+                member.signal(SIGNALS[action.what])
+                self.in_flight.release()
+                self._note(member, action, found=found)
+                if action.what.startswith("freeze"):
                     await asyncio.sleep(action.seconds)
                     member.thaw()
                     return
-            await asyncio.sleep(action.seconds)
-            await _start(member, action.skew)
+                code = await member.gone()
+                if action.what == "term" and code:
+                    self.report.stops[f"{member.name} ended with {code}"] += 1
+                await asyncio.sleep(action.seconds)
+                await _start(member, action.skew)
+
+    def _note(self, member: Member, action: Action, *, found: bool) -> None:
+        self.report.note(member.kind, action.what, in_flight=found)
+        if not found:
+            self.say(f"           nothing was under way at {member.name}: this {action.what} does not count")
 
     async def _fill_disk(self, broker: BrokerMember, action: Action) -> None:
         """Kafka ends by itself where it finds no room; with room again it is started again."""
         if broker.disk is None:
             self.report.stops["no disk of its own could be mounted for Kafka, so none was filled"] += 1
             return
-        async with broker.busy:
-            self.report.note(broker.kind, action.what, in_flight=await self._under_way(broker))
-            await asyncio.to_thread(broker.disk.fill)
-            await asyncio.sleep(action.seconds)
-            await asyncio.to_thread(broker.disk.empty)
-            if (code := broker.code()) is not None:
-                broker.ended[code] += 1
-                await _start(broker)
+        async with self.turns[broker.kind]:
+            found = await self._under_way(broker)
+            async with broker.busy:
+                self._note(broker, action, found=found)
+                await asyncio.to_thread(broker.disk.fill)
+                await asyncio.sleep(action.seconds)
+                await asyncio.to_thread(broker.disk.empty)
+                if (code := broker.code()) is not None:
+                    broker.ended[code] += 1
+                    await _start(broker)
 
     async def _under_way(self, member: Member) -> bool:
-        """Waits for it; False where none came."""
-        end = time.monotonic() + WAIT_FOR_DELIVERY
-        while not (found := self._delivers(member)) and time.monotonic() < end:
-            await asyncio.sleep(0.02)
-        return found
-
-    def _delivers(self, member: Member) -> bool:
-        if member.kind in ("ingress", "broker"):
-            return self.senders.under_way > 0
-        return self.stage.under_way.of(member.pids())
+        """Waits for it; False where none came. Nothing happens between its last look and its return."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            if not member.busy.locked() and member.code() is None and await self.in_flight.at(member):
+                return True
+            await asyncio.sleep(0.05)
+        return False
 
     async def _join(self, action: Action) -> None:
-        """One more worker comes, and goes again."""
+        """One more worker comes, and goes again; the others of its kind are killed meanwhile."""
         self.joined += 1
         member = WorkerMember(f"{action.whom}-more-{self.joined}", action.whom, self.stage.config)
         await member.start()
         try:
             await asyncio.sleep(action.seconds)
-            self.report.note(member.kind, "join", in_flight=await self._under_way(member))
+            self.report.note(member.kind, "join", in_flight=await self.in_flight.at(member))
         finally:
             code = await member.stop()
             if code:

@@ -1,6 +1,7 @@
 """What happens when in a chaos run: a pure function of a seed and a length, so that a seed replays the very same schedule.
 
-Actions are dealt from shuffled decks, so that a short run too meets many kinds of them. Nothing here knows how an action is done.
+Each kind of process has its own shuffled deck of actions and its own times, so that one kind waits for no other and a short run,
+too, meets many of them. Nothing here knows how an action is done.
 """
 
 from __future__ import annotations
@@ -21,19 +22,15 @@ REFUSAL: Final = (5.0, 9.0)
 # How far a restarted worker's clock may be off, seconds.
 SKEWS: Final = (0.0, 0.0, 0.0, 3600.0, -3600.0, 86_400.0 * 3)
 
-PROCESSES: Final = (
-    *[("kill", kind) for kind in ("subscriptions", "cohorts") for _ in range(3)],
-    *[("term", kind) for kind in ("subscriptions", "cohorts") for _ in range(2)],
-    *[("kill", "ingress")] * 2,
-    ("term", "ingress"),
-    ("kill", "broker"),
-    ("term", "broker"),
-    *[("freeze", whom) for whom in ("subscriptions", "cohorts", "ingress", "broker")],
-    *[("freeze long", whom) for whom in ("subscriptions", "cohorts", "ingress", "broker")],
-    ("fill disk", "broker"),
-    ("join", "subscriptions"),
-    ("join", "cohorts"),
-)
+# What is done to each kind of process, and the mean seconds between two such actions. A worker that was killed is a member of its
+# group for ten seconds more, and what comes sooner than that meets nothing but a group that waits; without the broker nobody works.
+DECKS: Final[dict[str, tuple[str, ...]]] = {
+    "ingress": (*["kill"] * 4, *["term"] * 3, "freeze", "freeze long"),
+    "subscriptions": (*["kill"] * 4, *["term"] * 3, "freeze", "freeze long", "join"),
+    "cohorts": (*["kill"] * 4, *["term"] * 3, "freeze", "freeze long", "join"),
+    "broker": (*["kill"] * 3, *["term"] * 2, "freeze", "freeze long", "fill disk"),
+}
+EVERY: Final = {"ingress": 13.0, "subscriptions": 18.0, "cohorts": 18.0, "broker": 60.0}
 AMPLITUDE: Final = (
     "errors before", "errors after", "resets before", "resets after", "hangs before", "hangs after", "slow answers",
     "cut answers", "throttled users", "users over quota", "small requests only", "nobody listens", "key refused", "poison",
@@ -61,23 +58,23 @@ class Action:
         return f"{self.at:7.1f} s  {self.what:11} {self.whom} ({self.seconds:.1f} s{skewed})"
 
 
-def schedule(seed: int, minutes: float, *, every: float = 4.0, faults_every: float = 5.0) -> list[Action]:
-    """`every`: mean seconds between two actions on processes; `faults_every`: between two faults, of each vendor."""
+def schedule(seed: int, minutes: float, *, pace: float = 1.0, faults_every: float = 5.0) -> list[Action]:
+    """`pace`: how many times as dense as `EVERY` says; `faults_every`: mean seconds between two faults, of each vendor."""
     end = minutes * 60
     planned = [
-        *_on_processes(random.Random(f"processes {seed}"), end, every),
         *_faults(random.Random(f"amplitude {seed}"), end, faults_every, "amplitude", AMPLITUDE),
         *_faults(random.Random(f"mailchimp {seed}"), end, faults_every, "mailchimp", MAILCHIMP),
     ]
+    for kind, deck in DECKS.items():
+        planned += _on_processes(random.Random(f"{kind} {seed}"), end, EVERY[kind] / pace, kind, deck)
     return sorted(planned, key=lambda action: (action.at, action.what, action.whom))
 
 
-def _on_processes(dice: random.Random, end: float, every: float) -> Iterator[Action]:
-    deck = _dealt(dice, PROCESSES)
+def _on_processes(dice: random.Random, end: float, every: float, kind: str, cards: Sequence[str]) -> Iterator[Action]:
+    deck = _dealt(dice, cards)
     for at in _moments(dice, end, every):
-        what, whom = next(deck)
-        if what != "join":
-            whom = dice.choice(WORKERS.get(whom, (whom,)))
+        what = next(deck)
+        whom = kind if what == "join" else dice.choice(WORKERS.get(kind, (kind,)))
         match what:
             case "freeze":
                 seconds, skew = dice.uniform(*SHORT_SLEEP), 0.0
@@ -89,7 +86,7 @@ def _on_processes(dice: random.Random, end: float, every: float) -> Iterator[Act
                 seconds, skew = dice.uniform(4.0, 10.0), 0.0
             case _:
                 seconds = dice.uniform(0.0, 3.0)
-                skew = 0.0 if whom in ("ingress", "broker") else dice.choice(SKEWS)
+                skew = dice.choice(SKEWS) if kind in WORKERS else 0.0
         yield Action(at, what, whom, round(seconds, 2), skew)
 
 

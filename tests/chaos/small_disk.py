@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-# Kafka's jars lie elsewhere; its logs, and the archive that its Java starts from, are below 100 MB in five minutes.
-SIZE: Final = "384m"
+# Kafka's jars lie elsewhere; its logs, and the archive that its Java starts from, are below 100 MB in five minutes and below 300 MB in thirty.
+SIZE: Final = "512m"
 BLOCK: Final = b"\0" * (1 << 20)
 
 

@@ -1,4 +1,6 @@
-"""Which process has a request under way at a stand-in: told from the connection's port, by what Linux says of open sockets."""
+"""Which process has a request under way, told by what Linux says of open sockets: at a stand-in by the client's port; at the
+ingress by what it has read already.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,11 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sandbox.faults import Faults
+
+ESTABLISHED: Final = "01"
 
 
 class UnderWay:
@@ -52,5 +56,24 @@ def ports_of(pids: Iterable[int]) -> set[int]:
                     target = str(each.readlink())
                     if target.startswith("socket:["):
                         inodes.add(target[8:-1])
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return {int(fields[1].rpartition(":")[2], 16) for fields in lines if fields[9] in inodes}
+    return {_port(fields[1]) for fields in _connections() if fields[9] in inodes}
+
+
+def unread(port: int) -> int:
+    """How many ends of connections to this port, either end of them, have something that their process has not read yet."""
+    found = 0
+    ours = f":{port:04X} "
+    for line in Path("/proc/net/tcp").read_text().splitlines():
+        if ours in line:
+            fields = line.split()
+            found += fields[3] == ESTABLISHED and not fields[4].endswith(":00000000")
+    return found
+
+
+def _connections() -> list[list[str]]:
+    """Local and remote address, state, bytes not yet sent and not yet read, and the inode: fields 1, 2, 3, 4 and 9 of proc(5)."""
+    return [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2], 16)

@@ -86,7 +86,7 @@ class Stage:
 
     @classmethod
     @asynccontextmanager
-    async def set(cls, directory: Path, broker: EmbeddedKafka, *, latency: float = 0.15) -> AsyncIterator[Stage]:
+    async def set(cls, directory: Path, broker: EmbeddedKafka, *, latency: float = 0.2) -> AsyncIterator[Stage]:
         """A started broker, fresh topics, no process of ours yet; all are killed at the end. The broker is the caller's."""
         port = pick_port()
         amplitude = AmplitudeStandIn(
@@ -210,6 +210,10 @@ class Stage:
         """Empty where it does not answer."""
         status, text = await member.worker.get("/metrics")
         return accounts(text) if status == 200 else {}
+
+    def tag_calls_taken(self) -> int:
+        calls = self.mailchimp.calls.items()
+        return sum(count for call, count in calls if call.startswith("POST ") and call.endswith(" 200"))
 
     @property
     def tagged(self) -> int:

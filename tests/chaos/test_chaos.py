@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.run import run
 
-SEED = 1078
+SEED = 1306
 MINUTES = 0.4
 
 pytestmark = [
@@ -21,10 +21,9 @@ pytestmark = [
 
 
 async def test_half_a_minute_of_chaos_keeps_every_promise(tmp_path: Path) -> None:
-    report = await run(SEED, MINUTES, tmp_path, every=2.5)
+    report = await run(SEED, MINUTES, tmp_path, pace=2.0)
     assert report.kept, report.text()
     assert report.findings.counts["webhooks answered"] > 0
     assert report.findings.counts["changes answered"] > 0
     assert {"subscriptions", "cohorts", "ingress", "broker"} <= report.tallies.keys()
-    caught = sum(tally.in_flight.total() for tally in report.tallies.values())
-    assert caught > 0, "nothing was under way at any process that was hit"
+    assert report.counted > 0, "nothing was under way at any process that was killed"
