@@ -22,7 +22,7 @@ import orjson
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from listwire import cli
+from listwire import acls, cli
 from listwire.metrics import METRICS
 from listwire.records import MEANINGS
 from listwire.settings import Settings
@@ -162,11 +162,23 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     )
 
 
+def rights() -> str:
+    rows = []
+    for process in acls.PROCESSES:
+        places = dict.fromkeys((acl.resource, acl.name) for acl in process.acls)
+        for first, (resource, name) in enumerate(places):
+            may = ", ".join(acl.operation for acl in process.acls if (acl.resource, acl.name) == (resource, name))
+            who = "" if first else f"`{process.name}`: " + ", ".join(f"`listwire {each}`" for each in process.runs)
+            rows.append((who, resource.replace("-", " "), "" if resource == "cluster" else f"`{name}`", may))
+    return table(("process", "on a", "named", "may"), rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "metrics": metrics,
     "reasons": reasons,
     "commands": commands,
+    "acls": rights,
 }
 
 

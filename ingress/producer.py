@@ -22,6 +22,7 @@ from listwire import logs
 from listwire.clock import Clock
 from listwire.errors import ListwireError
 from listwire.kafka import end_producer
+from listwire.kafka_faults import denied
 from listwire.topics import MIB
 
 # Seconds. A lane is late when its oldest record waits longer than a request would; then others need not try.
@@ -192,7 +193,9 @@ class KafkaStore:
         if lane.broken or isinstance(fault, ProducerClosed):
             return  # said already, or the last words of a producer that was replaced
         lane.broken = lane.closed = True
-        log.error("Kafka has refused a batch", partition=str(lane.partition.partition), fault=repr(fault))
+        log.error(
+            "Kafka has refused a batch", partition=str(lane.partition.partition), fault=denied(fault) or repr(fault)
+        )
         self._replace()
 
     def tick(self) -> None:
@@ -264,7 +267,8 @@ class KafkaStore:
                 # Said once a minute or so; aiokafka's own lines are summed up by listwire.logs.
                 if attempt % 30 == 0:
                     expected = isinstance(fault, ListwireError | ClientError)
-                    log.warning("no connection to Kafka yet", fault=str(fault), exc_info=not expected)
+                    words = denied(fault) or str(fault)
+                    log.warning("no connection to Kafka yet", fault=words, exc_info=not expected)
                 await self._clock.sleep(_AGAIN_AFTER[min(attempt, len(_AGAIN_AFTER) - 1)])
                 attempt += 1
                 continue

@@ -94,11 +94,11 @@ def _read(connection: str, value: bytes | None) -> Pause | None:
 async def say(kafka: Kafka, connection: str, *, paused: bool, why: str, clock: Clock) -> None:
     """Durable when it returns."""
     value = orjson.dumps({"paused": True, "since": int(clock.time() * 1000), "why": why[:200]}) if paused else None
-    producer = await durable_producer(kafka, client_id="listwire-control")
+    producer = await durable_producer(kafka, need=f"Write on the topic {topics.CONTROL}", client_id="listwire-control")
     try:
         await producer.send_and_wait(topics.CONTROL, value, key=connection.encode(), partition=0)
     except (ClientError, OSError) as fault:
-        raise unreachable(kafka, fault) from fault
+        raise unreachable(kafka, fault, f"Write on the topic {topics.CONTROL}") from fault
     finally:
         await producer.stop()
 

@@ -142,7 +142,7 @@ async def purge(kafka: Kafka, box: LetterBox, partitions: set[int]) -> list[Purg
                     {TopicPartition(topics.DEAD_LETTERS, p): RecordsToDelete(before) for p, before in wanted.items()}
                 )
             except (ClientError, OSError) as fault:
-                raise unreachable(kafka, fault) from fault
+                raise unreachable(kafka, fault, f"Delete on the topic {topics.DEAD_LETTERS}") from fault
     return [
         Purged(p, before, before - bounds[p].begin if p in wanted else 0, behind)
         for p, (before, behind) in sorted(cut.items())

@@ -7,10 +7,10 @@ import ssl
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError, ProducerClosed
 from aiokafka.errors import KafkaError as ClientError
-from aiokafka.errors import ProducerClosed
 
-from listwire import logs, topics
+from listwire import kafka_faults, logs, topics
 from listwire.errors import KafkaError, SettingsError
 from listwire.settings.models import Kafka
 
@@ -57,7 +57,12 @@ def client_options(kafka: Kafka) -> dict[str, Any]:
     return options
 
 
-def unreachable(kafka: Kafka, fault: BaseException) -> KafkaError:
+def unreachable(kafka: Kafka, fault: BaseException, need: str | None = None) -> KafkaError:
+    """`need`: the right without which Kafka refuses what was tried, such as "Read on the topic X"."""
+    if denied := kafka_faults.denied(fault, need, kafka.sasl_username):
+        return KafkaError(denied)
+    if words := kafka_faults.no_connection(kafka, fault):
+        return KafkaError(f"Kafka at {kafka.bootstrap_servers} cannot be used: {words}.")
     words = str(fault) or type(fault).__name__
     if "Unable to bootstrap" in words:
         words = "none of these servers answers as a broker"
@@ -67,8 +72,17 @@ def unreachable(kafka: Kafka, fault: BaseException) -> KafkaError:
     )
 
 
-async def durable_producer(kafka: Kafka, **more: Any) -> AIOKafkaProducer:
-    """Started: acks=all, idempotent, and large enough for every record that our topics take."""
+async def not_connected(kafka: Kafka, fault: BaseException, need: str | None = None) -> KafkaError:
+    """Of a client that could not start: aiokafka does not say why none of the servers would have it, so they are asked."""
+    if isinstance(fault, KafkaConnectionError) and "Unable to bootstrap" in str(fault):
+        fault = await kafka_faults.cause(kafka, client_options(kafka)) or fault
+    return unreachable(kafka, fault, need)
+
+
+async def durable_producer(kafka: Kafka, *, need: str | None = None, **more: Any) -> AIOKafkaProducer:
+    """Started: acks=all, idempotent, and large enough for every record that our topics take. `need`: the right to write that the
+    caller is given, for the sentence where it is missing.
+    """
     options: dict[str, Any] = {
         "acks": "all",
         "enable_idempotence": True,
@@ -82,7 +96,7 @@ async def durable_producer(kafka: Kafka, **more: Any) -> AIOKafkaProducer:
         await producer.start()
     except (ClientError, OSError) as fault:
         await producer.stop()
-        raise unreachable(kafka, fault) from fault
+        raise await not_connected(kafka, fault, need) from fault
     except BaseException:  # cancelled while it waits for a broker: it would leave its sockets open
         await producer.stop()
         raise

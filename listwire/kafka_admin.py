@@ -10,24 +10,34 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 from aiokafka.errors import KafkaError as ClientError
-from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from listwire import topics
 from listwire.errors import KafkaError, TopicsError
-from listwire.kafka import client_options, unreachable
+from listwire.kafka import client_options, not_connected, unreachable
+from listwire.kafka_faults import LIST, not_allowed
 from listwire.settings import Settings
 from listwire.settings.models import Kafka
 
 ALL = (*topics.TOPICS, topics.CONTROL_TOPIC)
 ENSURE = "run `listwire topics ensure`"
+_DENIED = (TopicAuthorizationFailedError, ClusterAuthorizationFailedError)
 
 
 @asynccontextmanager
 async def admin_client(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**client_options(kafka), request_timeout_ms=15_000)
     try:
-        await admin.start()
+        try:
+            await admin.start()
+        except (ClientError, OSError) as fault:
+            raise await not_connected(kafka, fault) from fault
         yield admin
     except (ClientError, OSError) as fault:
         raise unreachable(kafka, fault) from fault
@@ -64,14 +74,15 @@ class TopicState:
         return found
 
 
-async def read_topics(admin: AIOKafkaAdminClient) -> dict[str, TopicState]:
-    """Our topics as the cluster has them; absent ones are left out."""
-    names = [topic.name for topic in ALL]
-    described = await admin.describe_topics(names)
-    denied = TopicAuthorizationFailedError.errno
-    if hidden := [d["topic"] for d in described if d["error_code"] == denied and d["topic"] in topics.BY_NAME]:
+async def read_topics(admin: AIOKafkaAdminClient, *wanted: str) -> dict[str, TopicState]:
+    """The wanted topics as the cluster has them, or all of ours; absent ones are left out, and so is a control topic that this
+    user may not see.
+    """
+    described = await admin.describe_topics(list(wanted or (topic.name for topic in ALL)))
+    hidden = [d["topic"] for d in described if d["error_code"] == TopicAuthorizationFailedError.errno]
+    if hidden := [name for name in hidden if name in (wanted or topics.BY_NAME)]:
         raise KafkaError(
-            f"This user may not see {', '.join(hidden)}: allow it Describe, DescribeConfigs, Read and Write on our topics."
+            f"This user may not see {', '.join(hidden)}: allow it Describe there, which Read and Write include. {LIST}"
         )
     present = {d["topic"]: d["partitions"] for d in described if not d["error_code"]}
     configs = await topic_configs(admin, list(present))
@@ -90,6 +101,8 @@ async def topic_configs(
     found: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
     for response in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names]):
         for code, message, _kind, name, entries in response.resources:
+            if for_code(code) is TopicAuthorizationFailedError:
+                raise KafkaError(not_allowed(f"DescribeConfigs on the topic {name}"))
             if code:
                 raise KafkaError(
                     f"Kafka refuses to show the configuration of {name}: {message or for_code(code).__name__}."
@@ -99,14 +112,14 @@ async def topic_configs(
     return found
 
 
-async def states(settings: Settings) -> dict[str, TopicState]:
+async def states(settings: Settings, *wanted: str) -> dict[str, TopicState]:
     async with admin_client(settings.kafka) as admin:
-        return await read_topics(admin)
+        return await read_topics(admin, *wanted)
 
 
 async def verify(settings: Settings, *wanted: str) -> dict[str, TopicState]:
     """Raises `TopicsError` naming what is wrong with the wanted topics (all of ours if none are named)."""
-    found = await states(settings)
+    found = await states(settings, *wanted)
     for name in wanted or tuple(topics.BY_NAME):
         if name not in found:
             raise TopicsError(f"The topic {name} does not exist: {ENSURE}.")
@@ -126,7 +139,7 @@ async def ensure(settings: Settings, *, partitions: int | None = None) -> list[s
     async with admin_client(settings.kafka) as admin:
         brokers = len((await admin.describe_cluster())["brokers"])
         replication = settings.topics.replication or (3 if brokers >= 3 else 1)
-        present = await read_topics(admin)
+        present = await read_topics(admin, *(topic.name for topic in ALL))
         for state in present.values():
             if partitions is not None and state.partitions != partitions and state.name in topics.BY_NAME:
                 raise TopicsError(
@@ -172,6 +185,8 @@ async def _create(admin: AIOKafkaAdminClient, topic: topics.Topic, partitions: i
         config["min.insync.replicas"] = "2"
     response = await admin.create_topics([NewTopic(topic.name, partitions, replication, topic_configs=config)])
     for name, code, *message in response.topic_errors:
+        if for_code(code) in _DENIED:
+            raise TopicsError(not_allowed(f"Create on the topic {name}"))
         if code and for_code(code) is not TopicAlreadyExistsError:
             words = next((m for m in message if m), None) or for_code(code).__name__
             raise TopicsError(f"Kafka refuses to create {name}: {words}.")
@@ -184,5 +199,7 @@ async def _mend(admin: AIOKafkaAdminClient, topic: topics.Topic, state: TopicSta
         config["max.message.bytes"] = topic.config["max.message.bytes"]
     for response in await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name, config)]):
         for code, message, *_ in response.resources:
+            if for_code(code) in _DENIED:
+                raise TopicsError(not_allowed(f"AlterConfigs on the topic {topic.name}"))
             if code:
                 raise TopicsError(f"Kafka refuses to change {topic.name}: {message or for_code(code).__name__}.")

@@ -15,9 +15,10 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError as ClientError
 
+from listwire import kafka_faults
 from listwire.clock import Clock, SystemClock
 from listwire.errors import KafkaError, TopicsError
-from listwire.kafka import client_options, unreachable
+from listwire.kafka import client_options, not_connected, unreachable
 from listwire.kafka_admin import ENSURE
 from listwire.settings.models import Kafka
 
@@ -68,7 +69,7 @@ class Reader:
             await self._consumer.start()
         except (ClientError, OSError) as fault:
             await self._consumer.stop()
-            raise unreachable(self.kafka, fault) from fault
+            raise await not_connected(self.kafka, fault) from fault
         return self
 
     async def __aexit__(
@@ -92,6 +93,8 @@ class Reader:
         if not (found := self._consumer.partitions_for_topic(topic)):
             await client.force_metadata_update()
             found = self._consumer.partitions_for_topic(topic)
+        if topic in client.cluster.unauthorized_topics:
+            raise KafkaError(kafka_faults.not_allowed(_read(topic), self.kafka.sasl_username))
         if not found:
             raise TopicsError(f"The topic {topic} does not exist: {ENSURE}.")
         return sorted(found)
@@ -102,7 +105,7 @@ class Reader:
             ends = await self._consumer.end_offsets(wanted)
             begins = await self._consumer.beginning_offsets(wanted)
         except (ClientError, OSError) as fault:
-            raise unreachable(self.kafka, fault) from fault
+            raise unreachable(self.kafka, fault, _read(topic)) from fault
         return {tp.partition: Bounds(begins[tp], max(begins[tp], ends[tp])) for tp in wanted}
 
     async def since(self, topic: str, milliseconds: int) -> dict[int, int]:
@@ -112,7 +115,7 @@ class Reader:
         try:
             found = await self._consumer.offsets_for_times(wanted)
         except (ClientError, OSError) as fault:
-            raise unreachable(self.kafka, fault) from fault
+            raise unreachable(self.kafka, fault, _read(topic)) from fault
         return {tp.partition: bounds[tp.partition].end if at is None else at.offset for tp, at in found.items()}
 
     async def take(self, topic: str, partition: int, start: int, end: int) -> tuple[list[Record], int]:
@@ -177,7 +180,7 @@ class Reader:
                     found = await self._singly(place)
                 position = await self._consumer.position(place)
             except (ClientError, OSError) as fault:
-                raise unreachable(self.kafka, fault) from fault
+                raise unreachable(self.kafka, fault, _read(topic)) from fault
             if found or position > before:
                 return found, position
             if self.clock.monotonic() > patience:
@@ -196,6 +199,10 @@ class Reader:
                 position = await self._consumer.position(place)
                 self._consumer.seek(place, position + 1)
                 return [*found, Record(place.partition, position, -1, None, None, (), readable=False)]
+
+
+def _read(topic: str) -> str:
+    return f"Read on the topic {topic}"
 
 
 def _record(record: Any) -> Record:

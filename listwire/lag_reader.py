@@ -55,7 +55,7 @@ class LagReader:
         try:
             group = await read_group(self._admin, name)
         except (ClientError, OSError) as fault:
-            raise unreachable(self.kafka, fault) from fault
+            raise unreachable(self.kafka, fault, f"Describe on the group {name}") from fault
         bounds = await self._reader.bounds(topic)
         committed = {partition: offset for (of, partition), offset in group.committed.items() if of == topic}
         partitions = await self._backlog.of(name, topic, committed, bounds, self.clock.time())

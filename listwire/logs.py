@@ -56,6 +56,19 @@ class Repeats(logging.Filter):
         return True
 
 
+def refused_in_words(_logger: Any, _method: str, event: Event) -> Event:
+    """A right that Kafka has not given us is a sentence, and no traceback through the libraries that met it."""
+    given = event.get("exc_info")
+    fault = given[1] if isinstance(given, tuple) else given if isinstance(given, BaseException) else None
+    if fault is not None and "aiokafka.errors" in sys.modules:
+        from listwire.kafka_faults import denied_in
+
+        if words := denied_in(fault):
+            del event["exc_info"]
+            event["detail"] = words
+    return event
+
+
 class _Redacted(logging.Formatter):
     def __init__(self, inner: logging.Formatter, redact: Redactor) -> None:
         super().__init__()
@@ -80,7 +93,8 @@ def configure(process: str, redact: Redactor, *, level: str = "info", style: str
         event["process"] = process
         return event
 
-    last: list[Any] = (
+    last: list[Any] = [refused_in_words]
+    last += (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json
         else [

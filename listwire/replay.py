@@ -17,7 +17,7 @@ from typing import Any
 from aiokafka.errors import KafkaError as ClientError
 from aiokafka.errors import ProducerFenced, TransactionalIdAuthorizationFailed
 
-from listwire import topics
+from listwire import kafka_faults, topics
 from listwire.dead_letters import Letter
 from listwire.errors import KafkaError
 from listwire.kafka import durable_producer
@@ -50,6 +50,8 @@ async def transactions(kafka: Kafka, name: str = TRANSACTIONAL_ID, what: str = "
     except ProducerFenced:
         raise KafkaError(f"Another {what} has taken over; what this one had finished stays done.") from None
     except ClientError as fault:
+        if denied := kafka_faults.denied(fault, "Write on the topic {}", kafka.sasl_username):
+            raise KafkaError(f"{denied} What was finished stays done; run it again.") from fault
         raise KafkaError(f"Kafka did not take it all: {fault}. What was finished stays done; run it again.") from fault
     finally:
         await producer.stop()

@@ -48,5 +48,5 @@ async def _committed(settings: Settings) -> dict[tuple[str, int], int]:
             try:
                 found |= (await read_group(admin, name)).committed
             except (ClientError, OSError) as fault:
-                raise unreachable(settings.kafka, fault) from fault
+                raise unreachable(settings.kafka, fault, f"Describe on the group {name}") from fault
     return found

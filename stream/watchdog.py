@@ -13,6 +13,7 @@ from typing import Any
 import mode
 
 from listwire import logs, metrics
+from listwire.kafka_faults import denied
 from stream.fail_stop import end_process_after
 
 log = logs.get("stream.watchdog")
@@ -67,7 +68,9 @@ class Watchdog(mode.Service):
         except Exception as fault:
             # The coordinator's own error: raising it to us is what lets it go on.
             metrics.WATCHDOG(worker=self.app.conf.id, event="unparked").inc()
-            log.warning("the group coordinator had stopped on an error and goes on", detail=repr(fault))
+            log.warning(
+                "the group coordinator had stopped on an error and goes on", detail=denied(fault) or repr(fault)
+            )
 
     def _dead(self) -> str | None:
         """Aiokafka's own tasks end on a fault of theirs, and nobody is told: without one nothing is ever fetched again, without

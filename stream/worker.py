@@ -17,6 +17,7 @@ from listwire.kafka import durable_producer
 from listwire.settings import Settings
 from listwire.settings_watch import SettingsWatch
 from listwire.status_server import StatusServer
+from listwire.topics import DEAD_LETTERS
 from stream.app import Agent, App, Worker, make_app
 from stream.progress import Progress
 
@@ -101,7 +102,9 @@ def _ready(app: App) -> tuple[bool, str]:
 
 
 async def letters_producer(settings: Settings) -> Any:
-    return await durable_producer(settings.kafka, client_id="listwire-dead-letters")
+    return await durable_producer(
+        settings.kafka, need=f"Write on the topic {DEAD_LETTERS}", client_id="listwire-dead-letters"
+    )
 
 
 def require_kafka(settings: Settings) -> None:

@@ -54,7 +54,7 @@ def resume(connection: str, no_replay: bool) -> None:
 
 async def _say(settings: Settings, name: str, *, paused: bool, why: str) -> None:
     async with kafka_admin.admin_client(settings.kafka) as admin:
-        if topics.CONTROL not in await kafka_admin.read_topics(admin):
+        if topics.CONTROL not in await kafka_admin.read_topics(admin, topics.CONTROL):
             raise TopicsError(
                 f"The topic {topics.CONTROL} does not exist, so nothing can be paused: {kafka_admin.ENSURE}."
             )

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from listwire import kafka_admin, topics
 from listwire.cli import context
+from listwire.cli.acls import print_them
 from listwire.kafka_admin import TopicState
 from listwire.spoken import duration, size
 
@@ -58,6 +59,9 @@ def list_them(as_json: bool) -> None:
             size(state.max_bytes), "; ".join(state.faults(topic)) or "fit",
         )  # fmt: skip
     context.console().print(table)
+
+
+command.add_command(print_them)
 
 
 def _row(topic: topics.Topic, state: TopicState | None) -> dict[str, object]:

@@ -31,6 +31,7 @@ TOGETHER = 2 * LARGEST + 4096
 # Without an acknowledgement for so long, Kafka takes nothing. An idempotent producer itself would wait for ever.
 PATIENCE = 30.0
 STOP_WITHIN = 5.0
+_WRITE = "Write on the topic {}"
 
 
 async def publish(
@@ -133,12 +134,13 @@ async def must_exist(kafka: Kafka) -> None:
     if code == 3:
         raise TopicsError(f"The topic {topics.COHORT_CHANGES} does not exist: {ENSURE}.")
     if code:
-        raise KafkaError(f"Kafka does not let us use {topics.COHORT_CHANGES}: {for_code(code).__name__}.")
+        fault = for_code(code)(topics.COHORT_CHANGES)
+        raise unreachable(kafka, fault, _WRITE)
 
 
 @asynccontextmanager
 async def _producer(kafka: Kafka, **more: Any) -> AsyncIterator[Any]:
-    producer = await durable_producer(kafka, **more)
+    producer = await durable_producer(kafka, need=_WRITE.format(topics.COHORT_CHANGES), **more)
     try:
         yield producer
     finally:
@@ -156,7 +158,7 @@ def _stopped(kafka: Kafka, fault: BaseException, published: Published) -> str:
     elif isinstance(fault, TimeoutError):
         words = f"Kafka at {kafka.bootstrap_servers} has acknowledged nothing for {PATIENCE:.0f} s"
     else:
-        words = str(unreachable(kafka, fault)).rstrip(".")
+        words = str(unreachable(kafka, fault, _WRITE)).rstrip(".")
     return (
         f"{words}. Acknowledged until then: {published.messages} messages with {published.users:,} users. "
         "Publish the same again: a user who is told twice does no harm."

@@ -47,7 +47,7 @@ class Producer:
 
 
 async def published(monkeypatch: pytest.MonkeyPatch, producer: Producer, amount: int) -> publishing.Published:
-    async def connected(_kafka: Kafka) -> Producer:
+    async def connected(_kafka: Kafka, **_more: object) -> Producer:
         return producer
 
     async def is_there(_kafka: Kafka) -> None:

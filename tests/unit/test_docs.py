@@ -37,7 +37,7 @@ generate: Any = _generate()
 COMMANDS = dict(generate.all_commands())
 
 
-@pytest.mark.parametrize("name", ["settings.md", "metrics.md", "dead-letters.md", "commands.md"])
+@pytest.mark.parametrize("name", ["settings.md", "metrics.md", "dead-letters.md", "commands.md", "kafka-security.md"])
 def test_a_generated_page_is_fresh(name: str) -> None:
     page = DOCS / name
     assert page in set(generate.pages())
