@@ -49,6 +49,10 @@ types: $(STAMP) ## mypy --strict
 imports: $(STAMP) ## which folder may import which (import-linter)
 	@$(BIN)/lint-imports --no-logo
 
+.PHONY: audit
+audit: $(STAMP) ## known vulnerabilities in what the locks pin; without a network a warning
+	@$(BIN)/python .ci/audit.py
+
 .PHONY: docs
 docs: $(STAMP) ## writes the generated pages again: settings, metrics, commands, reasons
 	@$(BIN)/python docs/generate.py
@@ -73,6 +77,7 @@ lock: ## resolves requirements/*.lock anew from pyproject.toml (needs uv); UPGRA
 	$(COMPILE) --extra=dev --output-file requirements/dev.lock pyproject.toml
 	$(COMPILE) --extra=dev --extra=fuzz --output-file requirements/fuzz.lock pyproject.toml
 	$(COMPILE) --extra=dev --extra=bench --output-file requirements/bench.lock pyproject.toml
+	echo 'pip-audit>=2.10,<3' | $(COMPILE) --output-file requirements/audit.lock -
 
 .PHONY: clean
 clean: ## removes .venv, caches and what was built
