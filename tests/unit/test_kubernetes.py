@@ -85,6 +85,8 @@ def test_a_container_may_do_nothing_beyond_its_work(name: str) -> None:
     pod, inside = PODS[name]["spec"], container(name)["securityContext"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert f"USER {pod['securityContext']['runAsUser']}:" in (ROOT / "Dockerfile").read_text()
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
     assert pod["automountServiceAccountToken"] is False
     assert pod["enableServiceLinks"] is False
     assert inside["readOnlyRootFilesystem"] is True
@@ -147,6 +149,22 @@ def test_selectors_find_their_pods_and_what_carries_the_flow_has_a_disruption_bu
         assert budget["spec"]["selector"]["matchLabels"] == labels[name]
         # `minAvailable: 1` of one pod would hold up a node's maintenance for ever.
         assert budget["spec"]["maxUnavailable"] == 1
+
+
+def test_only_the_ingress_may_be_reached_from_anywhere_and_the_others_by_prometheus_and_the_console() -> None:
+    policies = of_kind("NetworkPolicy")
+    assert policies.keys() == {"listwire-inside", "listwire-ingress"}
+    (anywhere,) = policies["listwire-ingress"]["spec"]["ingress"]
+    assert anywhere == {"ports": [{"port": "http"}]}
+    assert (
+        policies["listwire-ingress"]["spec"]["podSelector"]["matchLabels"]
+        == PODS["listwire-ingress"]["metadata"]["labels"]
+    )
+    inside = policies["listwire-inside"]["spec"]
+    assert inside["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "listwire"}
+    (allowed,) = inside["ingress"]
+    assert allowed["ports"] == [{"port": "http"}]
+    assert all("namespaceSelector" in each or "podSelector" in each for each in allowed["from"])
 
 
 def test_keda_scales_workers_by_a_metric_of_the_exporter_up_to_the_partitions() -> None:

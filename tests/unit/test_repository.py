@@ -192,6 +192,20 @@ def test_compose_opens_no_port_to_others_and_holds_no_secret() -> None:
         assert words == [], name
 
 
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_a_service_may_do_nothing_beyond_its_work(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"privileged", "cap_add", "network_mode", "pid"} & set(service)
+    assert [volume for volume in service.get("volumes", []) if "docker.sock" in volume] == []
+    if name in OURS:
+        assert service["read_only"] is True
+        assert [each.split(":")[0] for each in service["tmpfs"]] == ["/tmp"]
+        assert service["user"] == "${LISTWIRE_UID:-1000}"
+        assert [volume for volume in service["volumes"] if not volume.endswith(":ro")] == []
+
+
 def test_the_image_gets_every_package_and_no_settings() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
