@@ -231,7 +231,7 @@ async def test_others_are_served_and_stored_during(kind: Kind, ingress: Ingress,
     out, _ = await attack.communicate()
     assert attack.returncode == 0
     assert json.loads(out)["opened"] > 0, "there was an attack"
-    assert len(sent) > 10
+    assert sent
     assert await stored.since(before) == Counter(sent), "and nothing of what the attack sent"
 
 
