@@ -33,11 +33,24 @@ def series(name: str, labels: Mapping[str, str]) -> Series:
     return name, frozenset(labels.items())
 
 
-class Exporter:
-    """Runs while it is entered. `output` is all it has written so far."""
+LOOKS_OFTEN = """
+import sys
+from listwire import exporter
+from listwire.cli import main
+exporter.EVERY = float(sys.argv.pop(1))
+sys.argv[0] = "listwire"
+main()
+"""
 
-    def __init__(self, config: Path) -> None:
+
+class Exporter:
+    """Runs while it is entered. `output` is all it has written so far. `every`: seconds between two readings of Kafka,
+    other than its own five.
+    """
+
+    def __init__(self, config: Path, *, every: float | None = None) -> None:
         self.config = config
+        self._program = ["-m", "listwire"] if every is None else ["-c", LOOKS_OFTEN, str(every)]
         self._log = config.parent / "exporter.log"
         self.url = ""
         self.process: subprocess.Popen[bytes] | None = None
@@ -49,10 +62,14 @@ class Exporter:
     async def start(self) -> None:
         """Until it is ready."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("LISTWIRE_")}
-        program = ["-m", "listwire", "exporter", "--config", str(self.config), "--host", "127.0.0.1", "--port", "0"]
+        command = ["exporter", "--config", str(self.config), "--host", "127.0.0.1", "--port", "0"]
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *program], env=clean, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                [sys.executable, *self._program, *command],
+                env=clean,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
         try:
             await until(self._answers, 60, lambda: f"the exporter is not ready: {self.output}")

@@ -1,8 +1,9 @@
 """What processes show on /metrics, recorded scrape by scrape, and played to the alerts by Prometheus' own `promtool`.
 
-A scrape becomes one minute of the played time, so a minute of `for:` takes a second of the test. What processes measure in
-seconds of their own is not made faster by that; where it matters, `interval` plays a scrape as less. A process that does
-not answer is a target that is down: its series go stale, as Prometheus makes them. Nothing here knows what an alert should do.
+A scrape becomes one minute of the played time, so a minute of `for:` takes half a second of the test. What processes measure
+in seconds of their own is not made faster by that; where it matters, `interval` plays a scrape as less, and `every` takes
+scrapes more slowly. The exporter looks as often as it is scraped: `Exporter(config, every=SCRAPE_EVERY)`. A process that does not
+answer is a target that is down: its series go stale, as Prometheus makes them. Nothing here knows what an alert should do.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +25,7 @@ from tests.exporter_process import Series, samples
 
 RULES: Final = Path(__file__).parents[1] / "ops/prometheus/rules.yml"
 USED: Final = frozenset(re.findall(r"\blistwire_[a-z_]+", RULES.read_text()))
+SCRAPE_EVERY: Final = 0.5
 FIRING: Final = 'group by (alertname) (ALERTS{alertstate="firing"})'
 
 
@@ -36,19 +39,24 @@ def promtool(*arguments: str | Path) -> None:
 
 
 class Recording:
-    """`targets`: job to a function that says where it answers now ("" for nowhere). `interval`: played seconds a scrape."""
+    """`targets`: job to a function that says where it answers now ("" for nowhere). `interval`: played seconds a scrape;
+    `every`: the test's own.
+    """
 
-    def __init__(self, targets: Mapping[str, Callable[[], str]], interval: int = 60) -> None:
+    def __init__(
+        self, targets: Mapping[str, Callable[[], str]], interval: int = 60, every: float = SCRAPE_EVERY
+    ) -> None:
         self.targets = targets
         self.interval = interval
+        self.every = every
         self.scrapes: list[dict[Series, float]] = []
         self._firing: dict[int, set[str]] = {}
 
     async def step(self) -> dict[Series, float]:
-        """One scrape of every target, about a second after the one before."""
-        await asyncio.sleep(1)
+        """One scrape of every target, `every` seconds after the one before."""
+        await asyncio.sleep(self.every)
         found: dict[Series, float] = {}
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=5) as http:
             for job, where in self.targets.items():
                 try:
                     page = (await http.get(where() + "/metrics")).text
@@ -71,17 +79,19 @@ class Recording:
         latest = await self.step()
         self.scrapes += [latest] * count
 
-    async def until(self, name: str, so: Callable[[float], bool], within: int = 60, **labels: str) -> None:
-        """Until a series of this name with these labels is so."""
-        for _ in range(within):
+    async def until(self, name: str, so: Callable[[float], bool], within: float = 60, **labels: str) -> None:
+        """Until a series of this name with these labels is so: for so many seconds, at most."""
+        end = time.monotonic() + within
+        while time.monotonic() < end:
             seen = await self.step()
             if any(n == name and set(labels.items()) <= has and so(value) for (n, has), value in seen.items()):
                 return
         raise AssertionError(f"{name} with {labels} never was so: {self.shown(name)}")
 
-    async def until_none(self, name: str, within: int = 60) -> None:
+    async def until_none(self, name: str, within: float = 60) -> None:
         """Until every series of this name is 0, or gone."""
-        for _ in range(within):
+        end = time.monotonic() + within
+        while time.monotonic() < end:
             if not any(value for (n, _labels), value in (await self.step()).items() if n == name):
                 return
         raise AssertionError(f"{name} never came to nothing: {self.shown(name)}")

@@ -17,7 +17,7 @@ from sandbox.mailchimp import API_KEY, MailchimpStandIn
 from tests.cohort_process import AUDIENCE, TAG, members
 from tests.exporter_process import Exporter
 from tests.integration.operations import settings_of
-from tests.recorded import Recording
+from tests.recorded import SCRAPE_EVERY, Recording
 from tests.worker_process import Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
@@ -63,7 +63,7 @@ cron = "0 4 1 1 *"
             amplitude.cohorts.add("c1", TAG, people)
             amplitude.cohorts.polls = 0
             running: list[Worker] = []
-            exporter = Exporter(config)
+            exporter = Exporter(config, every=SCRAPE_EVERY)
             run = Recording({"scheduler": lambda: running[-1].url, "exporter": lambda: exporter.url})
 
             async def start() -> None:

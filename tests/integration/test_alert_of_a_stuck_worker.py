@@ -24,6 +24,8 @@ from tests.worker_process import API_KEY, OTHER_KEY, PARTITIONS, Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 PACE = 10
+# Seconds between two scrapes: the numbers of a worker that is about to be ended stand for three of them.
+EVERY = 1.0
 # What a fault of ours could be: whatever comes of the source `second` is never settled, nor tried again.
 HANG = """
 import asyncio
@@ -45,11 +47,13 @@ async def test_a_worker_that_hangs_is_told_of_before_and_after_its_watchdog_has_
             config = processes.settings_file(tmp_path, broker.bootstrap_servers, amplitude.url)
             await ensure(processes.settings_of(config))
             running = [Worker(config, "planted", code=build(PACE, "subscriptions", HANG))]
-            exporter = Exporter(config)
+            exporter = Exporter(config, every=EVERY)
             try:
                 await running[-1].ready(PARTITIONS)
                 await exporter.start()
-                run = Recording({"worker": lambda: running[-1].url, "exporter": lambda: exporter.url}, interval=PACE)
+                run = Recording(
+                    {"worker": lambda: running[-1].url, "exporter": lambda: exporter.url}, interval=PACE, every=EVERY
+                )
 
                 # Healthy: every alert is silent at every scrape.
                 await processes.produce(config, [event_record(n, n) for n in range(8)])

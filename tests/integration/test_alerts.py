@@ -23,7 +23,7 @@ from tests import worker_process as processes
 from tests.contract.commands import listwire
 from tests.delivery_bench import event_record
 from tests.exporter_process import Exporter
-from tests.recorded import RULES, Recording, promtool
+from tests.recorded import RULES, SCRAPE_EVERY, Recording, promtool
 from tests.worker_process import API_KEY, OTHER_KEY, PARTITIONS, Worker
 
 WRITTEN = sorted((RULES.parent / "tests").glob("*.yml"))
@@ -87,7 +87,7 @@ async def test_alerts_on_a_recorded_run_fire_in_the_fault_and_clear_after_it(
         await ensure(processes.settings_of(config))
         worker = Worker(config)
         running = [worker]
-        exporter = Exporter(config)
+        exporter = Exporter(config, every=SCRAPE_EVERY)
         try:
             await worker.ready(PARTITIONS)
             await exporter.start()

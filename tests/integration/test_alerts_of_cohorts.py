@@ -17,11 +17,11 @@ from sandbox.kafka import EmbeddedKafka
 from tests.cohort_process import Message, Stage, members
 from tests.exporter_process import Exporter
 from tests.fast_clock import build
-from tests.recorded import Recording
+from tests.recorded import SCRAPE_EVERY, Recording
 from tests.worker_process import Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
-PACE = 60
+PACE = int(60 / SCRAPE_EVERY)
 LIMIT = metrics.CONNECTION_LIMIT.name
 STATUS = metrics.CONNECTION_STATUS.name
 SHARED = metrics.SHARED_TAGS.name
@@ -37,7 +37,10 @@ def broker() -> Iterator[EmbeddedKafka]:
 async def test_alerts_on_a_slow_mailchimp_and_a_shared_tag_fire_and_clear(
     broker: EmbeddedKafka, tmp_path: Path
 ) -> None:
-    async with Stage.set(broker.bootstrap_servers, tmp_path) as stage, Exporter(stage.config) as exporter:
+    async with (
+        Stage.set(broker.bootstrap_servers, tmp_path) as stage,
+        Exporter(stage.config, every=SCRAPE_EVERY) as exporter,
+    ):
         stage.mailchimp.audience.seed(4)
         worker = Worker(stage.config, code=build(PACE, "cohorts"))
         stage.workers.append(worker)

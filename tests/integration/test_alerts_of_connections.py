@@ -20,8 +20,10 @@ OK = metrics.WEBHOOK_OK.name
 STALE = metrics.SETTINGS_STALE.name
 EXPORTER = """
 import sys
+from listwire import settings_watch
 from listwire.cli import main
 from vendors import webhooks
+settings_watch.EVERY = 0.5
 webhooks.WATCH_EVERY = 0.5
 webhooks.GRACE = 0.5
 sys.argv = ["listwire", "--config", sys.argv[1], "exporter"]
@@ -65,6 +67,7 @@ secrets = ["a-secret-in-the-path"]
             exporter = Worker(config, "exporter", code=EXPORTER)
             run = Recording({"exporter": lambda: exporter.url})
             try:
+                await exporter.ready()
                 async with Mailchimp(mailchimp.url, api_key=API_KEY) as client:
                     # Healthy: every alert is silent at every scrape.
                     await hooks.ensure(client, settings, "newsletter")

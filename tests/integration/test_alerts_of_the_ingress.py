@@ -20,7 +20,7 @@ from sandbox.amplitude import AmplitudeStandIn
 from sandbox.kafka import EmbeddedKafka
 from tests.exporter_process import Exporter
 from tests.ingress_process import FORM, HOOK, SIGNED, running, settings_file
-from tests.recorded import Recording
+from tests.recorded import SCRAPE_EVERY, Recording
 from tests.webhook_bodies import webhook
 from tests.worker_process import Worker, settings_of
 
@@ -41,13 +41,13 @@ class Senders:
         self.stranger = False
 
     async def post(self, path: str, body: bytes) -> None:
-        async with httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=20) as http:
+        async with httpx.AsyncClient(base_url=self.url, trust_env=False, verify=False, timeout=20) as http:
             answer = await http.post(path, content=body, headers=FORM)
         self.answers[answer.status_code] += 1
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
-        """Twice a second; a slow answer holds up nobody else's request."""
+        """Twice a scrape; a slow answer holds up nobody else's request."""
         async with asyncio.TaskGroup() as group:
 
             async def work() -> None:
@@ -59,7 +59,7 @@ class Senders:
                     if self.stranger:
                         group.create_task(self.post(SIGNED, webhook(number)))
                         group.create_task(self.post(HOOK, b"x" * (LARGEST + 1)))
-                    await asyncio.sleep(0.5)
+                    await asyncio.sleep(SCRAPE_EVERY / 2)
 
             working = group.create_task(work())
             try:
@@ -76,7 +76,7 @@ async def test_alerts_on_what_the_ingress_answers_fire_and_clear(tmp_path: Path)
             config.write_text(config.read_text().replace(table, f'{table}base_url = "{amplitude.url}"\n'))
             await ensure(settings_of(config))
             worker = Worker(config)
-            exporter = Exporter(config)
+            exporter = Exporter(config, every=SCRAPE_EVERY)
             with running(config, tmp_path / "ingress.log") as ingress:
                 try:
                     await worker.ready()

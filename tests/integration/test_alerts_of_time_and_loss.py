@@ -23,7 +23,7 @@ from tests import worker_process as processes
 from tests.contract.commands import listwire
 from tests.delivery_bench import event_record
 from tests.exporter_process import Exporter
-from tests.recorded import Recording
+from tests.recorded import SCRAPE_EVERY, Recording
 from tests.worker_process import API_KEY, OTHER_KEY, PARTITIONS, Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -74,7 +74,7 @@ async def test_alerts_on_what_kafka_deletes_in_time_fire_and_clear(broker: Embed
         config = processes.settings_file(tmp_path, broker.bootstrap_servers, amplitude.url)
         await ensure(processes.settings_of(config))
         running = [Worker(config)]
-        exporter = Exporter(config)
+        exporter = Exporter(config, every=SCRAPE_EVERY)
         try:
             await running[-1].ready(PARTITIONS)
             await exporter.start()

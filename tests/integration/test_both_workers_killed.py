@@ -209,7 +209,7 @@ async def test_four_accounts_of_two_killed_workers_agree_grow_and_come_to_zero(t
     with EmbeddedKafka() as broker:
         async with Scene.set(broker.bootstrap_servers, tmp_path) as scene:
             watch = Watch(processes.settings_of(scene.config))
-            async with Exporter(scene.config) as exporter, watch.running():
+            async with Exporter(scene.config, every=0.5) as exporter, watch.running():
                 accounts = Accounts(broker, scene.config, exporter, watch)
                 await scene.start()
                 await scene.produce(first)

@@ -87,7 +87,7 @@ async def test_three_accounts_of_a_dead_workers_lag_agree_and_a_worker_brings_al
             number += records
         await commit(config)
 
-        async with Exporter(config) as exporter:
+        async with Exporter(config, every=0.5) as exporter:
             kafka, listed = kafkas_table(broker), ours(config)
             shown = await exporter.scrape()
             # Kafka's tool leaves out a partition where nothing was ever committed; the other two count all of its log.
