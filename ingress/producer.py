@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError as ClientError
 from aiokafka.errors import KafkaTimeoutError, ProducerClosed
 from aiokafka.structs import TopicPartition
 
+from ingress.batches import Lane, UnderWay, heard
 from ingress.keys import partition_of
 from listwire import logs
 from listwire.clock import Clock
@@ -39,41 +40,6 @@ _GRACE: Final = 1.0
 _TURNS: Final = 3
 
 log = logs.get("listwire.ingress")
-
-
-class UnderWay:
-    """A batch that aiokafka has and Kafka has not acknowledged: when it began, how many bytes of bodies it holds, and who
-    waits to hear whether it was stored.
-    """
-
-    __slots__ = ("answers", "began", "size")
-
-    def __init__(self, began: float) -> None:
-        self.began = began
-        self.size = 0
-        self.answers: list[asyncio.Future[bool]] = []
-
-
-class Lane:
-    """One partition, and its batches that are under way, oldest first.
-
-    `closed` lanes take nothing: their oldest batch is late, or their producer's sequence is broken for good.
-    """
-
-    __slots__ = ("batch", "broken", "closed", "newest", "partition", "under_way")
-
-    def __init__(self, partition: TopicPartition) -> None:
-        self.partition = partition
-        self.closed = False
-        self.broken = False
-        self.batch: Any = None  # aiokafka's, the newest, which may still grow; `newest` is ours for it
-        self.newest = UnderWay(0.0)
-        self.under_way: dict[UnderWay, None] = {}
-
-    def age(self, now: float) -> float:
-        """Of the oldest batch; 0 when nothing is under way."""
-        oldest = next(iter(self.under_way), None)
-        return 0.0 if oldest is None else now - oldest.began
 
 
 class KafkaStore:
@@ -155,7 +121,7 @@ class KafkaStore:
             except ClientError as fault:
                 self._broken(lane, fault)
                 return False
-            sent.add_done_callback(_heard)
+            sent.add_done_callback(heard)
             batch = accumulator._batches[lane.partition][-1]
             if batch is not lane.batch:
                 lane.batch = batch
@@ -283,12 +249,6 @@ class KafkaStore:
         task = asyncio.create_task(errand)
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
-
-
-def _heard(sent: asyncio.Future[Any]) -> None:
-    """Its batch says the same for all of its records."""
-    if not sent.cancelled():
-        sent.exception()
 
 
 async def _lanes(producer: Any, topic: str) -> list[Lane]:

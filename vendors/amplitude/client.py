@@ -1,4 +1,4 @@
-"""The httpx client. It sends fragments that are serialized already, so that halving or sending again costs no second dump.
+"""The client, on httpx's interface. It sends fragments that are serialized already, so that halving or sending again costs no second dump.
 
 It holds no retry loop: the delivery core owns the only one. The API key stands in the body only, never in an error.
 """
@@ -15,6 +15,7 @@ import orjson
 
 from listwire import metrics
 from listwire.errors import VendorRefused, VendorRejected, VendorUnavailable
+from vendors.aiohttp_transport import AiohttpTransport
 from vendors.amplitude.answers import VENDOR, Answer, Doubted, Rejected, read_answer
 
 Endpoint = Literal["batch", "httpapi"]
@@ -64,14 +65,11 @@ class Amplitude:
         self.timeout = timeout
         self._head = b'{"api_key":' + orjson.dumps(api_key) + b',"events":['
         self._url = httpx.URL(self.url)
-        self._http = httpx.AsyncClient(
-            transport=transport,
-            timeout=httpx.Timeout(timeout, connect=timeout / 2),
-            # Not limited here: lanes do it, and waiting for a free one would use up the request's time.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30),
-            headers={"content-type": "application/json", "accept": "application/json", "user-agent": "listwire"},
-            follow_redirects=False,
-            trust_env=False,
+        # No httpx.AsyncClient around it: redirects, cookies and the rest of what it knows are not wanted here, and it takes
+        # more time than the request.
+        self._transport = transport or AiohttpTransport(connect=timeout / 2)
+        self._headers = httpx.Headers(
+            {"content-type": "application/json", "accept": "application/json", "user-agent": "listwire"}
         )
 
     @property
@@ -112,9 +110,12 @@ class Amplitude:
 
     async def _post(self, content: bytes) -> tuple[int, bytes]:
         try:
-            # httpx's own time-outs are between two bytes: an answer that dribbles would never end.
+            # Time-outs between two bytes would not do: an answer that dribbles would never end.
             async with asyncio.timeout(self.timeout):
-                response = await self._http.post(self._url, content=content)
+                response = await self._transport.handle_async_request(
+                    httpx.Request("POST", self._url, headers=self._headers, content=content)
+                )
+                body = await response.aread()
         except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout) as fault:
             raise self._unavailable(fault, "timeout", may_have_happened=True) from None
         except (httpx.ConnectTimeout, httpx.ConnectError, httpx.UnsupportedProtocol) as fault:
@@ -122,7 +123,7 @@ class Amplitude:
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as fault:
             raise self._unavailable(fault, "reset", may_have_happened=True) from None
         metrics.REQUESTS(vendor=VENDOR, status=str(response.status_code)).inc()
-        return response.status_code, response.content
+        return response.status_code, body
 
     def _unavailable(self, fault: Exception, cause: str, *, may_have_happened: bool) -> VendorUnavailable:
         metrics.REQUESTS(vendor=VENDOR, status=cause).inc()
@@ -130,7 +131,7 @@ class Amplitude:
         return VendorUnavailable(VENDOR, 0, words, cause=cause, may_have_happened=may_have_happened)
 
     async def aclose(self) -> None:
-        await self._http.aclose()
+        await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self
