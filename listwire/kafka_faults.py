@@ -16,6 +16,7 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError as ClientError
 from aiokafka.protocol.metadata import MetadataRequest
 
+from listwire import logs
 from listwire.settings.models import Kafka
 
 ASK_WITHIN = 5.0
@@ -52,15 +53,18 @@ def not_allowed(need: str, user: str | None = None) -> str:
     return f"Kafka does not let {who} do this: allow it {need}. {LIST}"
 
 
-def denied_in(fault: BaseException | None) -> str | None:
+def denied_in(fault: BaseException | None, need: str | None = None, user: str | None = None) -> str | None:
     """The same of whatever a library raised because of it."""
     seen: set[int] = set()
     while fault is not None and id(fault) not in seen:
         seen.add(id(fault))
-        if words := denied(fault):
+        if words := denied(fault, need, user):
             return words
         fault = fault.__cause__ or fault.__context__
     return None
+
+
+logs.explain_with(denied_in)
 
 
 def no_connection(kafka: Kafka, fault: BaseException) -> str | None:

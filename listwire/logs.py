@@ -21,6 +21,7 @@ NOISY = ("aiokafka", "faust", "mode", "kafka", "asyncio", "httpx", "httpcore")
 # mode tells of every start and stop of every inner service, in the name of whoever subclassed it.
 SERVICE = "[^"
 Event = MutableMapping[str, Any]
+_explanations: list[Callable[[BaseException], str | None]] = []
 
 
 def address_hash(address: str) -> str:
@@ -56,16 +57,19 @@ class Repeats(logging.Filter):
         return True
 
 
-def refused_in_words(_logger: Any, _method: str, event: Event) -> Event:
-    """A right that Kafka has not given us is a sentence, and no traceback through the libraries that met it."""
-    given = event.get("exc_info")
-    fault = given[1] if isinstance(given, tuple) else given if isinstance(given, BaseException) else None
-    if fault is not None and "aiokafka.errors" in sys.modules:
-        from listwire.kafka_faults import denied_in
+def explain_with(words: Callable[[BaseException], str | None]) -> None:
+    """Faults that `words` has a sentence for are logged with that, and without a traceback through the libraries that met them."""
+    _explanations.append(words)
 
-        if words := denied_in(fault):
-            del event["exc_info"]
-            event["detail"] = words
+
+def _in_words(_logger: Any, _method: str, event: Event) -> Event:
+    given = event.get("exc_info")
+    fault = given[1] if isinstance(given, tuple) else given
+    if isinstance(fault, BaseException) and (
+        found := next(filter(None, (each(fault) for each in _explanations)), None)
+    ):
+        del event["exc_info"]
+        event["detail"] = found
     return event
 
 
@@ -93,7 +97,7 @@ def configure(process: str, redact: Redactor, *, level: str = "info", style: str
         event["process"] = process
         return event
 
-    last: list[Any] = [refused_in_words]
+    last: list[Any] = [_in_words]
     last += (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json

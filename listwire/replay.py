@@ -50,7 +50,7 @@ async def transactions(kafka: Kafka, name: str = TRANSACTIONAL_ID, what: str = "
     except ProducerFenced:
         raise KafkaError(f"Another {what} has taken over; what this one had finished stays done.") from None
     except ClientError as fault:
-        if denied := kafka_faults.denied(fault, "Write on the topic {}", kafka.sasl_username):
+        if denied := kafka_faults.denied_in(fault, "Write on the topic {}", kafka.sasl_username):
             raise KafkaError(f"{denied} What was finished stays done; run it again.") from fault
         raise KafkaError(f"Kafka did not take it all: {fault}. What was finished stays done; run it again.") from fault
     finally:
