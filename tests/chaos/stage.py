@@ -86,7 +86,9 @@ class Stage:
 
     @classmethod
     @asynccontextmanager
-    async def set(cls, directory: Path, broker: EmbeddedKafka, *, latency: float = 0.2) -> AsyncIterator[Stage]:
+    async def set(
+        cls, directory: Path, broker: EmbeddedKafka, *, latency: float = 0.2, partitions: int = PARTITIONS
+    ) -> AsyncIterator[Stage]:
         """A started broker, fresh topics, no process of ours yet; all are killed at the end. The broker is the caller's."""
         port = pick_port()
         amplitude = AmplitudeStandIn(
@@ -103,7 +105,7 @@ class Stage:
             config.write_text(
                 SETTINGS.format(
                     bootstrap=broker.bootstrap_servers,
-                    partitions=PARTITIONS,
+                    partitions=partitions,
                     port=port,
                     amplitude=amplitude.url,
                     amplitude_key=AMPLITUDE_KEY,
