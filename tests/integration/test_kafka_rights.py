@@ -7,11 +7,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import GroupAuthorizationFailedError
 
 from console.watch import Watch
 from listwire import kafka_admin, kafka_checks, metrics, topics
@@ -21,14 +24,16 @@ from listwire.clock import SystemClock
 from listwire.cohorts.last_words import LastWords
 from listwire.cohorts.messages import Message
 from listwire.cohorts.publishing import publish_together
+from listwire.control import Pauses
 from listwire.errors import KafkaError, ListwireError
 from listwire.exporter import Exporter
 from listwire.findings import State
-from listwire.kafka import durable_producer
+from listwire.kafka import client_options, durable_producer, unreachable
 from listwire.kafka_groups import read_group
 from listwire.kafka_reader import Reader
 from sandbox.amplitude import AmplitudeStandIn
 from sandbox.mailchimp import MailchimpStandIn
+from stream.worker import letters_producer
 from tests import exporter_process
 from tests.cohort_process import COHORTS
 from tests.contract.commands import listwire_here
@@ -174,9 +179,30 @@ async def reader(kafka: Secured) -> str:
     return "; ".join(wrong) or await command(kafka, "reader", "trace", "a@example.com")
 
 
+async def work_of(kafka: Secured, kind: str) -> str:
+    """What a worker asks of Kafka, its group last: there it has passed all else. The processes themselves run further down."""
+    mine = kafka.settings(f"worker-{kind}")
+    group = f"listwire-{kind}"
+    await kafka_admin.verify(mine, topics.GROUPS[group], topics.DEAD_LETTERS)
+    pauses = Pauses(mine.kafka)
+    await pauses.read()
+    await pauses.close()
+    await (await letters_producer(mine)).stop()
+    consumer = AIOKafkaConsumer(topics.GROUPS[group], **client_options(mine.kafka), group_id=group)
+    try:
+        async with asyncio.timeout(20):
+            await consumer.start()
+            await consumer.getmany(timeout_ms=100)
+    except GroupAuthorizationFailedError as fault:
+        return str(unreachable(mine.kafka, fault))
+    finally:
+        await consumer.stop()
+    return ""
+
+
 NUMBERS = iter(range(1000, 100_000))
 WORK: dict[str, Callable[[Secured], Awaitable[str]]] = {
-    "ingress": ingress, "exporter": exporter, "console": console, "publisher": publisher, "scheduler": scheduler, "replay": replay, "reader": reader,
+    "ingress": ingress, "exporter": exporter, "console": console, "publisher": publisher, "scheduler": scheduler, "worker-subscriptions": partial(work_of, kind="subscriptions"), "worker-cohorts": partial(work_of, kind="cohorts"), "replay": replay, "reader": reader,
 }  # fmt: skip
 
 
