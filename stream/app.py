@@ -76,7 +76,8 @@ class App(faust.App):
 
 @dataclass(frozen=True)
 class Agent:
-    """What one worker is made of. `limit`: records a delivery. `grace`: seconds that an attempt under way may take at a
+    """What one worker is made of. `limit`: records a delivery; `abreast`: deliveries of one partition that may be
+    under way at once, of different keys. `grace`: seconds that an attempt under way may take at a
     rebalance or stop, so longer than the vendor's time-out.
     """
 
@@ -88,6 +89,7 @@ class Agent:
     letters: DeadLetters
     close_vendors: Callable[[], Any]
     grace: float = 12.0
+    abreast: int = 1
     connections: Mapping[str, Connection] = field(default_factory=dict)
 
 
@@ -128,7 +130,15 @@ def make_app(agent: Agent, kafka: Kafka, clock: Clock, progress: Progress, loop:
     app.letters = agent.letters
     app.close_vendors = agent.close_vendors
     app.pauses = PauseWatch(Pauses(kafka), agent.connections, loop=loop)
-    app.lanes = Lanes(agent.worker, agent.deliver, app.fail, limit=agent.limit, grace=agent.grace, moved=progress.moved)
+    app.lanes = Lanes(
+        agent.worker,
+        agent.deliver,
+        app.fail,
+        limit=agent.limit,
+        abreast=agent.abreast,
+        grace=agent.grace,
+        moved=progress.moved,
+    )
     topic = app.topic(agent.topic, key_serializer="raw", value_serializer="records")
     app.agent(topic, name=f"{agent.group}.lanes")(into_lanes(app))
     app.finalize()

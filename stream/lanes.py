@@ -1,8 +1,10 @@
-"""Lanes: one partition in order, one delivery at a time, and the only place that acknowledges.
+"""Lanes: one partition in order, and the only place that acknowledges.
 
 A lane takes every run that waits, up to a limit, as one delivery; when that has settled it acknowledges those runs, in
-order. So batches grow by themselves under load and a lone event leaves at once. A lane refuses a run that does not begin
-where the last one ended: Faust's own gap check is off, and that refusal makes a swallowed run a crash instead of a loss.
+order. So batches grow by themselves under load and a lone event leaves at once. Where a lane may have several deliveries
+under way, no two of them hold records of one key, and none is acknowledged before those that began earlier: within a key
+nothing overtakes, and what is acknowledged is all there is up to there. A lane refuses a run that does not begin where the
+last one ended: Faust's own gap check is off, and that refusal makes a swallowed run a crash instead of a loss.
 
 Nothing here knows Faust, so that the invariant is tested without it. It must never acknowledge what was not settled, and
 `put` must never wait: one partition may not hold up the others, nor may a rebalance find the agent waiting.
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Any, Protocol
 
 from listwire import logs, metrics
@@ -20,6 +22,7 @@ from listwire import logs, metrics
 log = logs.get("stream.lanes")
 
 Partition = tuple[str, int]
+_NOBODY: frozenset[Hashable] = frozenset()
 # Records in, true out when all have settled; false when the lane is closing and some have not.
 Deliver = Callable[[Sequence[Any], asyncio.Event], Awaitable[bool]]
 
@@ -36,8 +39,25 @@ class Coverage(Protocol):
     def records(self) -> Sequence[Any]: ...
 
 
+Waiting = tuple[Sequence[Any], int, Callable[[], Any], frozenset[Hashable]]
+
+
 class LostRun(AssertionError):
     """A run went missing between the fetch and its lane: a fault of ours or of Faust. The process must end."""
+
+
+class UnderWay:
+    """One delivery: its task, what its runs weigh, how they are acknowledged, and whose records they hold."""
+
+    __slots__ = ("acks", "keys", "task", "weight")
+
+    def __init__(
+        self, task: asyncio.Future[bool], weight: int, acks: list[Callable[[], Any]], keys: set[Hashable]
+    ) -> None:
+        self.task = task
+        self.weight = weight
+        self.acks = acks
+        self.keys = keys
 
 
 class Lane:
@@ -48,10 +68,12 @@ class Lane:
         self.committed = committed
         self.next: int | None = None
         self.lanes = lanes
-        self.waiting: deque[tuple[Sequence[Any], int, Callable[[], Any]]] = deque()
+        self.waiting: deque[Waiting] = deque()
+        self.under_way: deque[UnderWay] = deque()
         self.weight = 0
-        self.arrived = asyncio.Event()
+        self.stirred = asyncio.Event()  # something has arrived or settled, or the lane closes
         self.closing = asyncio.Event()
+        self.given_up = False
         self.task = asyncio.ensure_future(self._run())
 
     @property
@@ -75,9 +97,10 @@ class Lane:
         elif run.begin < self.next:
             records = [record for record in records if record.offset >= expected]
         self.next = run.end
-        self.waiting.append((records, run.weight, ack))
+        keys = frozenset(map(_key, records)) if self.lanes.abreast > 1 else _NOBODY
+        self.waiting.append((records, run.weight, ack, keys))
         self.weight += run.weight
-        self.arrived.set()
+        self.stirred.set()
 
     def _begin(self, first: int) -> None:
         if self.committed is not None and first > self.committed:
@@ -90,48 +113,86 @@ class Lane:
 
     async def _run(self) -> None:
         try:
-            while True:
-                await self.arrived.wait()
-                if self.closing.is_set():
-                    return
-                records, weight, acks = self._take()
-                if records and not await self.lanes.deliver(records, self.closing):
-                    if not self.closing.is_set():
-                        raise AssertionError(f"{self.partition}: a delivery gave up while its lane was open")
-                    return  # not settled, so not acknowledged
-                if self.lanes.failed:
-                    return
-                for ack in acks:
-                    ack()
-                self.weight -= weight
-                self.lanes.moved()
-                if self.closing.is_set():
-                    return
+            try:
+                while self._goes_on():
+                    while self._may_begin():
+                        self._begin_delivery()
+                    await self.stirred.wait()
+                    self.stirred.clear()
+            except Exception as fault:
+                self.lanes.fail(fault)
+            if self.under_way:  # after a fault; what they come to is nobody's any more
+                await asyncio.wait([delivery.task for delivery in self.under_way])
         except asyncio.CancelledError:
+            for delivery in self.under_way:
+                delivery.task.cancel()
             if not self.closing.is_set():
                 self.lanes.fail(LostRun(f"{self.partition}: its lane was cancelled"))
             raise
-        except Exception as fault:
-            self.lanes.fail(fault)
 
-    def _take(self) -> tuple[list[Any], int, list[Callable[[], Any]]]:
+    def _goes_on(self) -> bool:
+        """Acknowledges what has settled, in order. False at the lane's end; raises what went wrong in a delivery."""
+        for delivery in self.under_way:
+            if delivery.task.done() and not delivery.task.cancelled() and (fault := delivery.task.exception()):
+                raise fault
+        if self.lanes.failed:
+            return False
+        while self.under_way and self.under_way[0].task.done():
+            delivery = self.under_way.popleft()
+            if not delivery.task.result():
+                if not self.closing.is_set():
+                    raise AssertionError(f"{self.partition}: a delivery gave up while its lane was open")
+                self.given_up = True
+            if self.given_up:
+                continue  # not settled, so neither it nor anything behind it is acknowledged
+            for ack in delivery.acks:
+                ack()
+            self.weight -= delivery.weight
+            self.lanes.moved()
+        return bool(self.under_way) or not self.closing.is_set()
+
+    def _may_begin(self) -> bool:
+        if not self.waiting or self.closing.is_set() or len(self.under_way) >= self.lanes.abreast:
+            return False
+        return all(delivery.keys.isdisjoint(self.waiting[0][3]) for delivery in self.under_way)
+
+    def _begin_delivery(self) -> None:
+        records, weight, acks, keys = self._take()
+        task = asyncio.ensure_future(self.lanes.deliver(records, self.closing) if records else _nothing_to_do())
+        task.add_done_callback(lambda _: self.stirred.set())
+        self.under_way.append(UnderWay(task, weight, acks, keys))
+
+    def _take(self) -> tuple[list[Any], int, list[Callable[[], Any]], set[Hashable]]:
+        """Runs for one delivery, up to the first one with a key that is under way."""
         records: list[Any] = []
         weight = 0
         acks: list[Callable[[], Any]] = []
+        keys: set[Hashable] = set()
         while self.waiting and (not acks or len(records) + len(self.waiting[0][0]) <= self.lanes.limit):
-            more, its_weight, ack = self.waiting.popleft()
+            more, its_weight, ack, its_keys = self.waiting[0]
+            if not all(delivery.keys.isdisjoint(its_keys) for delivery in self.under_way):
+                break
+            self.waiting.popleft()
             records.extend(more)
             weight += its_weight
             acks.append(ack)
-        if not self.waiting:
-            self.arrived.clear()
-        return records, weight, acks
+            keys |= its_keys
+        return records, weight, acks, keys
+
+
+def _key(record: Any) -> Hashable:
+    key: Hashable = record.key
+    return key
+
+
+async def _nothing_to_do() -> bool:
+    return True
 
 
 class Lanes:
     """All lanes of a process.
 
-    limit: records a delivery, unless one run alone has more. budget: bytes that may wait in all lanes together, each of them
+    limit: records a delivery, unless one run alone has more. abreast: deliveries that a lane may have under way. budget: bytes that may wait in all lanes together, each of them
     some 2.5 in truth (headers, objects, the event made of it); more than this made no drain faster. A lane's share is never
     under `least_share`. grace: seconds that an attempt under way may take when its lane closes.
     """
@@ -143,6 +204,7 @@ class Lanes:
         fail: Callable[[BaseException], None],
         *,
         limit: int = 4000,
+        abreast: int = 1,
         budget: int = 8 << 20,
         least_share: int = 256 << 10,
         most_share: int = 4 << 20,
@@ -153,6 +215,7 @@ class Lanes:
         self.deliver = deliver
         self.on_fail = fail
         self.limit = limit
+        self.abreast = abreast
         self.budget, self.least_share, self.most_share = budget, least_share, most_share
         self.grace = grace
         self.moved = moved
@@ -191,7 +254,7 @@ class Lanes:
         closed = [self.lanes.pop(tp) for tp in list(self.lanes) if wanted is None or tp in wanted]
         for lane in closed:
             lane.closing.set()
-            lane.arrived.set()
+            lane.stirred.set()
         if closed:
             await asyncio.wait([lane.task for lane in closed], timeout=self.grace)
         for lane in closed:

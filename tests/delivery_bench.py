@@ -143,8 +143,9 @@ def event_record(
     """The `number`-th event, of its own contact unless told; no two have one insert_id."""
     fired_at = (datetime(2026, 1, 1) + timedelta(seconds=number)).isoformat(" ")  # noqa: DTZ001 - Mailchimp sends no zone
     more: dict[str, Any] = {} if address is None else {"data_email": address}
-    body = webhook(number if contact is None else contact, fired_at=fired_at, data_web_id=str(number), **more)
-    return Record(number, body, headers=(("source", source.encode()),))
+    whose = number if contact is None else contact
+    body = webhook(whose, fired_at=fired_at, data_web_id=str(number), **more)
+    return Record(number, body, f"{source}:{whose}".encode(), (("source", source.encode()),))
 
 
 @dataclass

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from typing import Any, ClassVar
 
 import pytest
@@ -74,6 +75,7 @@ class Run:
 
 class Model(RuleBasedStateMachine):
     lanes_class: ClassVar[type[Lanes]] = Lanes
+    abreast: ClassVar[int] = 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +97,7 @@ class Model(RuleBasedStateMachine):
     def _start_process(self) -> None:
         self.faults: list[BaseException] = []
         self.lanes = self.lanes_class(
-            "model", self.bench.deliver_records, self.faults.append, limit=6, grace=TIMEOUT + 4
+            "model", self.bench.deliver_records, self.faults.append, limit=6, abreast=self.abreast, grace=TIMEOUT + 4
         )
 
     def teardown(self) -> None:
@@ -137,6 +139,18 @@ class Model(RuleBasedStateMachine):
         self.assign(number)
         self.produce(number, contacts)
         self.fetch(number, FAR)
+
+    @rule(number=PARTITIONS, first=st.integers(1, 2), second=st.integers(1, 2))
+    @precondition(lambda self: not self.faults)
+    def arrive_while_one_is_under_way(self, number: int, first: int, second: int) -> None:
+        for contact in (first, second):
+            if not self.faults:
+                self.arrive(number, [contact])
+                self.time_passes(0.01)
+
+    @rule()
+    def accept_the_newest(self) -> None:
+        self._answer(-1, True, Accepted())
 
     @rule(number=PARTITIONS)
     @precondition(lambda self: not self.faults)
@@ -225,7 +239,8 @@ class Model(RuleBasedStateMachine):
         self._start_process()
 
     async def _die(self) -> None:
-        tasks = [lane.task for lane in self.lanes.lanes.values()]
+        lanes = self.lanes.lanes.values()
+        tasks = [lane.task for lane in lanes] + [delivery.task for lane in lanes for delivery in lane.under_way]
         for lane in self.lanes.lanes.values():
             lane.closing.set()
             lane.task.cancel()
@@ -313,24 +328,31 @@ TestInvariant = Model.TestCase
 TestInvariant.settings = STEPS
 
 
+class SeveralAbreast(Model):
+    abreast = 3
+
+
+TestInvariantWithSeveralDeliveriesAbreast = SeveralAbreast.TestCase
+TestInvariantWithSeveralDeliveriesAbreast.settings = STEPS
+
+
 # Lanes that are wrong on purpose --------------------------------------------------------------------------------------
 
 
 class AcknowledgesFirst(Lane):
     def _take(self) -> Any:
-        records, weight, acks = super()._take()
+        records, weight, acks, keys = super()._take()
         for ack in acks:
             ack()
-        return records, weight, []
+        return records, weight, [], keys
 
 
 class IgnoresClosing(Lane):
     """Acknowledges although the delivery has said that not all of it settled."""
 
     def _take(self) -> Any:
-        records, weight, acks = super()._take()
         self.lanes.deliver = self._shrug
-        return records, weight, acks
+        return super()._take()
 
     async def _shrug(self, records: Any, closing: asyncio.Event) -> bool:
         deliver: Any = self.lanes.on_deliver  # type: ignore[attr-defined]
@@ -356,6 +378,24 @@ class TakesAnyFirstRun(Lane):
         super().put(run, ack)
 
 
+class ForgetsKeys(Lane):
+    """Begins another delivery of a key while one of it is under way."""
+
+    def put(self, run: Any, ack: Any) -> None:
+        super().put(run, ack)
+        if self.waiting:
+            records, weight, its_ack, _ = self.waiting.pop()
+            self.waiting.append((records, weight, its_ack, frozenset()))
+
+
+class AcknowledgesAsTheySettle(Lane):
+    """Deliveries abreast are acknowledged in the order in which they end."""
+
+    def _goes_on(self) -> bool:
+        self.under_way = deque(sorted(self.under_way, key=lambda delivery: not delivery.task.done()))
+        return super()._goes_on()
+
+
 def broken(lane: type[Lane]) -> type[Model]:
     class Wrong(Lanes):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -369,6 +409,7 @@ def broken(lane: type[Lane]) -> type[Model]:
 
     class BrokenModel(Model):
         lanes_class = Wrong
+        abreast = 3
 
     return BrokenModel
 
@@ -380,8 +421,17 @@ def broken(lane: type[Lane]) -> type[Model]:
         (IgnoresClosing, "not settled"),
         (TrustsFaust, "lost: True"),
         (TakesAnyFirstRun, "lost: True"),
+        (ForgetsKeys, "out of order"),
+        (AcknowledgesAsTheySettle, "not settled|acknowledged out of order"),
     ],
-    ids=["acknowledges first", "ignores closing", "trusts Faust", "takes any first run"],
+    ids=[
+        "acknowledges first",
+        "ignores closing",
+        "trusts Faust",
+        "takes any first run",
+        "forgets keys",
+        "as they settle",
+    ],
 )
 def test_the_model_catches_lanes_that_are_wrong(lane: type[Lane], words: str) -> None:
     hunt = settings(STEPS, max_examples=1000, phases=[Phase.generate], database=None, derandomize=True)

@@ -14,8 +14,9 @@ P0, P1 = ("topic", 0), ("topic", 1)
 
 
 class Record:
-    def __init__(self, offset: int) -> None:
+    def __init__(self, offset: int, key: bytes | None = None) -> None:
         self.offset = offset
+        self.key = key
 
     def __repr__(self) -> str:
         return f"#{self.offset}"
@@ -25,11 +26,20 @@ class Run:
     """Covers begin..end; holds records at `offsets`, or at all of them."""
 
     def __init__(
-        self, begin: int, end: int, *, first: int | None = None, offsets: Sequence[int] | None = None, weight: int = 1
+        self,
+        begin: int,
+        end: int,
+        *,
+        first: int | None = None,
+        offsets: Sequence[int] | None = None,
+        weight: int = 1,
+        keys: bytes = b"",
     ) -> None:
+        """`keys`: a letter for each record; without them all have the same one."""
         self.begin, self.end, self.weight = begin, end, weight
         self.first = begin if first is None else first
-        self.records = [Record(o) for o in (range(begin, end) if offsets is None else offsets)]
+        found = range(begin, end) if offsets is None else offsets
+        self.records = [Record(o, keys[n : n + 1] or None) for n, o in enumerate(found)]
 
 
 class Desk:
@@ -140,6 +150,110 @@ async def test_a_delivery_that_gives_up_in_an_open_lane_is_a_bug() -> None:
     await desk.settle(False)
     assert [type(fault) for fault in desk.faults] == [AssertionError]
     assert desk.acked == []
+
+
+# Several deliveries abreast --------------------------------------------------------------------------------------------
+
+
+async def test_what_arrives_for_other_keys_need_not_wait_for_the_delivery_under_way() -> None:
+    desk = Desk(abreast=2)
+    desk.put(Run(0, 2, keys=b"ab"))
+    await turn()
+    desk.put(Run(2, 4, keys=b"cd"))
+    await turn()
+    desk.put(Run(4, 5, keys=b"e"))
+    await turn()
+    assert desk.open == [[0, 1], [2, 3]], "and no third one"
+    await desk.settle()
+    assert (desk.open, desk.acked) == ([[2, 3], [4]], [2])
+
+
+async def test_a_key_under_way_is_waited_for_and_so_is_all_that_came_after_it() -> None:
+    desk = Desk(abreast=3)
+    desk.put(Run(0, 2, keys=b"ab"))
+    await turn()
+    for begin, keys in ((2, b"c"), (3, b"xb"), (5, b"d")):
+        desk.put(Run(begin, begin + len(keys), keys=keys))
+    await turn()
+    assert desk.open == [[0, 1], [2]], "the batch ends before the run that must wait, and nothing goes round it"
+    await desk.settle()
+    assert desk.open == [[2], [3, 4, 5]]
+
+
+async def test_records_without_a_key_go_one_delivery_after_the_other() -> None:
+    desk = Desk(abreast=2)
+    desk.put(Run(0, 1))
+    await turn()
+    desk.put(Run(1, 2))
+    await turn()
+    assert desk.open == [[0]]
+
+
+async def test_what_settles_first_is_acknowledged_in_its_turn() -> None:
+    desk = Desk(abreast=2)
+    desk.put(Run(0, 1, keys=b"a", weight=3))
+    await turn()
+    desk.put(Run(1, 2, keys=b"b", weight=4))
+    await turn()
+    desk.deliveries[1][1].set_result(True)
+    await turn()
+    assert (desk.acked, desk.lanes.lanes[P0].weight) == ([], 7)
+    await desk.settle()
+    assert (desk.acked, desk.lanes.waiting) == ([1, 2], False)
+
+
+async def test_closing_acknowledges_nothing_behind_a_delivery_that_gave_up() -> None:
+    desk = Desk(abreast=2, grace=5)
+    desk.put(Run(0, 1, keys=b"a"))
+    await turn()
+    desk.put(Run(1, 2, keys=b"b"))
+    await turn()
+    closing = asyncio.ensure_future(desk.lanes.close())
+    await turn()
+    desk.deliveries[1][1].set_result(True)
+    await turn()
+    assert not closing.done()
+    await desk.settle(False)
+    await closing
+    assert (desk.acked, desk.faults) == ([], [])
+
+
+async def test_closing_acknowledges_what_settled_before_a_delivery_that_gave_up() -> None:
+    desk = Desk(abreast=2, grace=5)
+    desk.put(Run(0, 1, keys=b"a"))
+    await turn()
+    desk.put(Run(1, 2, keys=b"b"))
+    await turn()
+    closing = asyncio.ensure_future(desk.lanes.close())
+    await desk.settle(True)
+    await desk.settle(False)
+    await closing
+    assert (desk.acked, desk.faults) == ([1], [])
+
+
+async def test_a_bug_in_a_later_delivery_ends_the_process_though_an_earlier_one_hangs() -> None:
+    desk = Desk(abreast=2)
+    desk.put(Run(0, 1, keys=b"a"))
+    await turn()
+    desk.put(Run(1, 2, keys=b"b"))
+    await turn()
+    bug = ValueError("a bug")
+    desk.deliveries[1][1].set_exception(bug)
+    await turn()
+    await desk.settle()
+    assert (desk.faults, desk.acked) == ([bug], [])
+
+
+async def test_at_the_end_of_the_grace_all_that_is_under_way_is_cut_off() -> None:
+    desk = Desk(abreast=2, grace=0.02)
+    desk.put(Run(0, 1, keys=b"a"))
+    await turn()
+    desk.put(Run(1, 2, keys=b"b"))
+    await turn()
+    await asyncio.wait_for(desk.lanes.close(), 5)
+    await turn()
+    assert [future.cancelled() for _, future in desk.deliveries] == [True, True]
+    assert (desk.acked, desk.faults) == ([], [])
 
 
 # What a lane refuses --------------------------------------------------------------------------------------------------
