@@ -74,10 +74,12 @@ class Body:
 
 
 async def drain(receive: Receive, most: int) -> None:
-    """Reads on after an early answer, and forgets: a peer that still sends would see a reset instead of the answer."""
+    """Reads on after an early answer, and forgets: a peer that still sends would see a reset instead of the answer. `most` bytes,
+    where a piece counts as a KiB at least: sixteen million pieces of a byte would keep the process busy.
+    """
     size = 0
     while size <= most:
         message = await receive()
         if message["type"] != "http.request" or not message.get("more_body", False):
             return
-        size += len(message.get("body", b""))
+        size += max(1024, len(message.get("body", b"")))

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from ingress import intake
 from tests import virtual_time
 from tests.ingress_peer import COHORTS, FORM, HOOK, SIGNED, Answer, Kafka, Peer, ask, running
 
@@ -37,6 +38,21 @@ def test_reading_on_after_an_answer_ends_soon() -> None:
             return loop.time() - began
 
     assert 2.0 <= virtual_time.run(main()) < 2.2
+
+
+def test_reading_on_counts_pieces_as_well_as_bytes() -> None:
+    async def main() -> int:
+        asked = 0
+
+        async def a_byte_more() -> dict[str, object]:
+            nonlocal asked
+            asked += 1
+            return {"type": "http.request", "body": b"x", "more_body": True}
+
+        await intake.drain(a_byte_more, 16 * 1024)
+        return asked
+
+    assert asyncio.run(main()) == 17
 
 
 def test_a_peer_that_waits_for_100_continue_is_not_waited_for() -> None:
