@@ -32,7 +32,7 @@ def main() -> int:
         driver.get(f"{stage.url}/login")
         driver.find_element(By.NAME, "token").send_keys(TOKEN)
         driver.find_element(By.CSS_SELECTOR, ".login button").click()
-        _wait_for(driver, f"{stage.url}/?live=off", "Refused: Amplitude says the API key is invalid")
+        _wait_for(driver, f"{stage.url}/?live=off", "Refused: Amplitude says the API key is invalid", "Connected")
         for name, path, width, scheme in (
             ("overview-light", "/?live=off", WIDTH, "light"),
             ("overview-dark", "/?live=off", WIDTH, "dark"),
@@ -50,14 +50,14 @@ def main() -> int:
     return 0
 
 
-def _wait_for(driver: webdriver.Chrome, url: str, words: str) -> None:
+def _wait_for(driver: webdriver.Chrome, url: str, *words: str) -> None:
     end = time.monotonic() + 30
     while time.monotonic() < end:
         driver.get(url)
-        if words in driver.page_source:
+        if all(each in driver.page_source for each in words):
             return
         time.sleep(0.5)
-    raise RuntimeError(f"{words!r} did not appear: {driver.find_element(By.TAG_NAME, 'main').text}")
+    raise RuntimeError(f"{words} did not appear: {driver.find_element(By.TAG_NAME, 'main').text}")
 
 
 def _shoot(driver: webdriver.Chrome, name: str, width: int, scheme: str) -> None:
