@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio.lowlevel
 import uvloop
+from aiokafka.errors import KafkaConnectionError
 
 from listwire import kafka_admin, logs
 from listwire.clock import Clock, SystemClock
@@ -77,6 +78,9 @@ def _execute(app: App, loop: asyncio.AbstractEventLoop) -> int:
         loop.run_until_complete(worker._starting_fut)
     except asyncio.CancelledError:
         pass  # a signal while starting
+    except KafkaConnectionError as fault:
+        log.critical("Kafka went away while the worker was starting", detail=str(fault))
+        code = 1
     except Exception:
         log.exception("the worker failed")
         code = 1
