@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from stream.lanes import Lanes, LostRun
 
@@ -148,8 +149,27 @@ async def test_a_delivery_that_gives_up_in_an_open_lane_is_a_bug() -> None:
     desk = Desk()
     desk.put(Run(0, 2))
     await desk.settle(False)
-    assert [type(fault) for fault in desk.faults] == [AssertionError]
+    assert list(map(repr, desk.faults)) == [
+        """AssertionError("('topic', 0): a delivery gave up while its lane was open")"""
+    ]
     assert desk.acked == []
+
+
+async def test_a_delivery_hears_that_its_lane_closes() -> None:
+    heard: list[bool] = []
+
+    async def deliver(records: Sequence[Any], closing: asyncio.Event) -> bool:
+        heard.append(closing.is_set())
+        await closing.wait()
+        heard.append(closing.is_set())
+        return False
+
+    faults: list[BaseException] = []
+    lanes = Lanes("test", deliver, faults.append, grace=60)
+    lanes.put(P0, Run(0, 1), lambda: None, None)
+    await turn()
+    await lanes.close()
+    assert (heard, faults) == ([False, True], [])
 
 
 # Several deliveries abreast --------------------------------------------------------------------------------------------
@@ -166,6 +186,29 @@ async def test_what_arrives_for_other_keys_need_not_wait_for_the_delivery_under_
     assert desk.open == [[0, 1], [2, 3]], "and no third one"
     await desk.settle()
     assert (desk.open, desk.acked) == ([[2, 3], [4]], [2])
+
+
+async def test_unless_told_a_partition_has_one_delivery_whatever_the_keys() -> None:
+    desk = Desk()
+    desk.put(Run(0, 1, keys=b"a"))
+    await turn()
+    desk.put(Run(1, 2, keys=b"b"))
+    await turn()
+    assert desk.open == [[0]]
+
+
+async def test_the_keys_of_every_run_of_a_delivery_are_waited_for() -> None:
+    desk = Desk(abreast=2)
+    for begin, keys in ((0, b"a"), (1, b"b"), (2, b"c")):
+        desk.put(Run(begin, begin + 1, keys=keys))
+    await turn()
+    assert desk.open == [[0, 1, 2]]
+    for offset, key in enumerate((b"a", b"b", b"c"), 3):
+        desk.put(Run(offset, offset + 1, keys=key))
+        await turn()
+        assert desk.open == [[0, 1, 2]]
+    await desk.settle()
+    assert desk.open == [[3, 4, 5]]
 
 
 async def test_a_key_under_way_is_waited_for_and_so_is_all_that_came_after_it() -> None:
@@ -214,6 +257,7 @@ async def test_closing_acknowledges_nothing_behind_a_delivery_that_gave_up() -> 
     await turn()
     assert not closing.done()
     await desk.settle(False)
+    assert closing.done(), "nothing is under way any more"
     await closing
     assert (desk.acked, desk.faults) == ([], [])
 
@@ -262,7 +306,7 @@ async def test_at_the_end_of_the_grace_all_that_is_under_way_is_cut_off() -> Non
 async def test_a_run_that_went_missing_is_a_crash() -> None:
     desk = Desk()
     desk.put(Run(0, 5))
-    with pytest.raises(LostRun, match=r"5\.\.9 never arrived"):
+    with pytest.raises(LostRun, match=r"^\('topic', 0\): records 5\.\.9 never arrived$"):
         desk.put(Run(10, 15))
 
 
@@ -278,9 +322,22 @@ async def test_the_first_run_going_missing_is_a_crash_too() -> None:
 async def test_records_that_kafka_has_deleted_are_no_crash() -> None:
     """Committed 50, retention took 50..99: the first fetch began at 100."""
     desk = Desk()
-    desk.put(Run(100, 102, first=100), committed=50)
+    with capture_logs() as logged:
+        desk.put(Run(100, 102, first=100), committed=50)
     assert await desk.settle() == [100, 101]
     assert desk.acked == [102]
+    assert logged == [
+        {"log_level": "error", "event": "records are gone from Kafka before we read them", "partition": P0, "first": 50, "last": 99}
+    ]  # fmt: skip
+
+
+async def test_a_partition_that_is_read_from_its_commit_lacks_nothing() -> None:
+    desk = Desk()
+    with capture_logs() as logged:
+        desk.put(Run(50, 52), P0, committed=50)
+        desk.put(Run(50, 52), P1, committed=None)
+    assert logged == []
+    await desk.lanes.close()
 
 
 async def test_a_topic_made_anew_is_read_from_its_beginning() -> None:
@@ -325,13 +382,36 @@ async def test_after_a_bug_nothing_more_is_acknowledged_anywhere() -> None:
     assert (desk.acked, desk.open) == ([], [])
 
 
+async def test_a_lane_that_has_not_begun_when_another_fails_begins_nothing() -> None:
+    desk = Desk()
+    desk.put(Run(0, 1), P1)
+    desk.lanes.fail(ValueError("a bug elsewhere"))
+    await turn()
+    assert (desk.deliveries, desk.lanes.lanes[P1].task.done()) == ([], True)
+
+
+async def test_a_bug_cuts_off_no_delivery_beside_it_and_the_lane_ends_with_the_last() -> None:
+    desk = Desk(abreast=2, grace=60)
+    desk.put(Run(0, 1, keys=b"a"))
+    await turn()
+    desk.put(Run(1, 2, keys=b"b"))
+    bug = ValueError("a bug")
+    await desk.settle(bug)
+    closing = asyncio.ensure_future(desk.lanes.close())
+    await turn()
+    assert not closing.done()
+    assert await desk.settle() == [1]
+    await closing
+    assert (desk.faults, desk.acked) == ([bug], [])
+
+
 async def test_a_lane_that_is_cancelled_by_anybody_is_a_bug_and_no_silence() -> None:
     desk = Desk()
     desk.put(Run(0, 1))
     await turn()
     desk.lanes.lanes[P0].task.cancel()
     await turn()
-    assert [type(fault) for fault in desk.faults] == [LostRun]
+    assert list(map(repr, desk.faults)) == ["""LostRun("('topic', 0): its lane was cancelled")"""]
 
 
 # How much may wait ----------------------------------------------------------------------------------------------------

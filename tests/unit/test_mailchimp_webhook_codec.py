@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 
 from listwire.records import Reason, Rejection
 from stream.codecs import form
-from stream.codecs.mailchimp_webhook import BANNED_IDS, Event, Filtered, Webhooks, insert_id, interests, usable
+from stream.codecs.mailchimp_webhook import (
+    BANNED_IDS,
+    MOST_MOMENTS,
+    Event,
+    Filtered,
+    Webhooks,
+    insert_id,
+    interests,
+    usable,
+)
 from tests import webhook_bodies as bodies
 from tests.webhook_bodies import AUDIENCE, webhook
 
@@ -148,6 +157,27 @@ def test_the_reason_is_that_of_the_first_check_that_fails() -> None:
     assert isinstance(READ(webhook(**fields)), Event)
 
 
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"hello", "the body is no form: it has no key=value"),
+        (webhook() + b"&data[reason]=%ff", "a field is not UTF-8 text"),
+        (webhook(kind=""), "type is missing"),
+        (webhook(data_list_id=None), "data[list_id] is missing"),
+        (webhook(data_list_id="x" * 300), f"data[list_id] is {'x' * 100!r}; the source's audience is {AUDIENCE!r}"),
+        (webhook(fired_at=""), "fired_at is missing"),
+        (webhook(fired_at="y" * 300), f"fired_at is {'y' * 100!r}, not like 2020-09-07 21:31:09"),
+        (webhook(data_email=""), "data[email] is missing"),
+        (webhook(data_email="nobody"), "data[email] has no @"),
+        (webhook(data_email="a@b"), "no user id that Amplitude takes from merge:ID, email"),
+    ],
+)
+def test_a_rejection_says_what_is_wrong_and_quotes_no_more_than_a_hundred_characters(body: bytes, detail: str) -> None:
+    found = reader(policies=("merge:ID", "email"))(body)
+    assert isinstance(found, Rejection)
+    assert found.detail == detail
+
+
 @pytest.mark.parametrize("body", [None, b"", b"hello", b'{"type":"subscribe"}', b"\xff\xfe\x00"])
 def test_what_is_no_form_is_undecodable(body: bytes | None) -> None:
     assert reason(body) is Reason.UNDECODABLE
@@ -156,6 +186,11 @@ def test_what_is_no_form_is_undecodable(body: bytes | None) -> None:
 @pytest.mark.parametrize("field", ["type", "fired_at", "data[list_id]", "data[email]", "data[id]", "data[reason]"])
 def test_a_value_that_is_not_utf8_is_undecodable(field: str) -> None:
     assert reason(webhook() + b"&" + quote_plus(field).encode() + b"=%ff%fe") is Reason.UNDECODABLE
+
+
+def test_a_byte_that_is_no_utf8_spoils_the_value_it_stands_in_and_no_other_field() -> None:
+    assert reason(webhook() + b"&data[reason]=a%2Cb\xff") is Reason.UNDECODABLE
+    assert isinstance(READ(webhook() + b"&x\xff=1&%ff=2&\xff%2C=3"), Event)
 
 
 @pytest.mark.parametrize("field", ["type", "list_id"])
@@ -278,6 +313,10 @@ def test_an_address_too_short_for_amplitude_is_invalid_unless_hashed() -> None:
     assert event(webhook(data_email="a@b.c"))["user_id"] == "a@b.c"
 
 
+def test_ids_of_5_to_1024_characters_are_usable() -> None:
+    assert [usable("x" * size) for size in (4, 5, 1024, 1025)] == [False, True, True, False]
+
+
 @given(st.text(max_size=30))
 def test_no_user_id_that_amplitude_bans_ever_passes(value: str) -> None:
     if usable(value):
@@ -298,6 +337,19 @@ def test_a_retried_webhook_has_the_same_insert_id_and_another_one_has_not() -> N
     }
     assert len(others | {one}) == 4
     assert len(one) == 64
+
+
+def test_an_insert_id_is_the_same_in_every_version() -> None:
+    """A webhook that is delivered again after an upgrade would count twice."""
+    assert (
+        insert_id(AUDIENCE, "subscribe", "b748506b63", "2020-09-07 21:31:09")
+        == "c6f40c50bbb015696d57e235c21ec8285d085a42fbca2f570d9e2bf76eca7630"
+    )
+    assert (
+        insert_id(AUDIENCE, "unsubscribe", "änn@example.com", "2014-10-22 13:10:40")
+        == "11db495014db2b2d807f0cae9e8db56fa973545cef3e069c1c595f79e4520946"
+    )
+    assert len(insert_id("\ud800", "", "", "")) == 64, "nor does any text make it raise"
 
 
 PARTS = st.tuples(*[st.text(max_size=12)] * 4)
@@ -352,6 +404,8 @@ def test_strings_are_cut_at_1024_characters_not_bytes() -> None:
         (" , ,", []),
         ("one", ["one"]),
         ("a\0b,c", ["a\0b", "c"]),
+        ("a\\,b, ,c\\,d,", ["a,b", "c,d"]),
+        ("é\\," + "x" * 2000, ["é," + "x" * 1022]),
     ],
 )
 def test_interests_with_and_without_a_space_and_with_escaped_commas(raw: str, names: list[str]) -> None:
@@ -369,6 +423,13 @@ def test_only_allowed_merge_fields_are_copied_and_a_nested_one_becomes_an_object
     assert "merge_fields" not in properties(webhook(merges_ADDRESS=""), read)
 
 
+def test_a_part_whose_bracket_stays_open_is_no_part() -> None:
+    read = reader(merge_properties=("ADDRESS",))
+    city: dict[str, Any] = {"data[merges][ADDRESS][city]": "London", "data[merges][ADDRESS][zip": "SW1Y"}
+    assert properties(webhook(**city), read)["merge_fields"] == {"ADDRESS": {"city": "London"}}
+    assert "merge_fields" not in properties(webhook(**{"data[merges][ADDRESS][zip": "SW1Y"}), read)  # type: ignore[arg-type]
+
+
 def test_one_allowed_field_is_never_taken_for_another_that_begins_alike() -> None:
     read = reader(merge_properties=("AD",))
     assert "merge_fields" not in properties(bodies.SUBSCRIBE, read)
@@ -381,6 +442,8 @@ def test_one_allowed_field_is_never_taken_for_another_that_begins_alike() -> Non
 @example(b"type=subscribe&data%5Blist_id%5D=%")
 @example(b"=&=&&&===")
 @example(b"%=%&%zz=%zz")
+@example(b"\xff=1")
+@example(webhook() + b"&data[reason]=%2C\xff")
 def test_no_bytes_make_it_raise(body: bytes) -> None:
     assert isinstance(READ(body), Event | Filtered | Rejection)
 
@@ -439,3 +502,32 @@ def test_the_keys_that_bodies_choose_cannot_fill_the_memory() -> None:
         assert len(form._keys) <= form.MOST_KEYS
     form.split(b"x" * 100_000 + b"=1")
     assert max(map(len, form._keys)) <= 200
+
+
+def test_what_is_kept_to_be_quick_starts_anew_when_it_is_full_and_holds_nothing_long() -> None:
+    for cache, most, read in (
+        (form._keys, form.MOST_KEYS, lambda word: form.split(word.encode())),
+        (form._values, form.MOST_VALUES, form.text),
+    ):
+        cache.clear()
+        for number in range(most):
+            read(f"%41{number}")
+        assert len(cache) == most
+        read("%42")
+        assert list(cache) == ["%42"]
+        read("%43".ljust(200, "x"))
+        read("%44".ljust(201, "x"))
+        assert [spelling[:3] for spelling in cache] == ["%42", "%43"]
+        assert set(cache.values()) == {"B", "C".ljust(198, "x")}
+
+
+def test_the_times_that_bodies_choose_cannot_fill_the_memory() -> None:
+    read = reader()
+    for number in range(MOST_MOMENTS):
+        read._moment(str(number))
+    assert len(read._moments) == MOST_MOMENTS
+    assert read._moment("2026-10-22+13%3A10%3A40") == ("2026-10-22 13:10:40", ms("2026-10-22T13:10:40+00:00"))
+    read._moment("5".ljust(64))
+    read._moment("6".ljust(65))
+    assert [raw[0] for raw in read._moments] == ["2", "5"]
+    assert event(webhook(), read) == event(webhook(), read)
