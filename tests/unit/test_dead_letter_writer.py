@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, OutOfOrderSequenceNumber
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from listwire.errors import KafkaError, VendorRefused
 from listwire.records import Reason
@@ -156,6 +158,28 @@ def test_a_failed_write_is_made_again_with_a_new_producer_and_counted_only_then(
         assert [producer.stopped for producer in bench.producers[:-1]] == [1] * (len(bench.producers) - 1)
         assert {offset for offset, _ in bench.buried} == {1, 2}
         assert bench.counted() == {"received": 2, "dead_lettered": 2}
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("faults", "words"),
+    [
+        ({"producer_faults": [OSError("reset")]}, "dead letters not written: OSError: reset"),
+        ({"connect_faults": [KafkaError("refused")]}, "no connection for dead letters: refused"),
+    ],
+)
+def test_what_keeps_letters_from_being_written_is_logged_and_counted_as_theirs(
+    faults: dict[str, Any], words: str
+) -> None:
+    labels = {"vendor": "kafka", "cause": "dead_letter"}
+
+    async def main() -> None:
+        before = REGISTRY.get_sample_value("listwire_delivery_retries_total", labels) or 0
+        with capture_logs() as logged:
+            assert await Bench(**faults).deliver([Record(1, b"junk")])
+        assert [(line["vendor"], line["cause"], line["detail"]) for line in logged] == [("kafka", "dead_letter", words)]
+        assert REGISTRY.get_sample_value("listwire_delivery_retries_total", labels) == before + 1
 
     run(main())
 

@@ -165,7 +165,7 @@ async def test_a_delivery_hears_that_its_lane_closes() -> None:
         return False
 
     faults: list[BaseException] = []
-    lanes = Lanes("test", deliver, faults.append, grace=60)
+    lanes = Lanes("test", deliver, faults.append, grace=5)
     lanes.put(P0, Run(0, 1), lambda: None, None)
     await turn()
     await lanes.close()
@@ -391,7 +391,7 @@ async def test_a_lane_that_has_not_begun_when_another_fails_begins_nothing() -> 
 
 
 async def test_a_bug_cuts_off_no_delivery_beside_it_and_the_lane_ends_with_the_last() -> None:
-    desk = Desk(abreast=2, grace=60)
+    desk = Desk(abreast=2, grace=5)
     desk.put(Run(0, 1, keys=b"a"))
     await turn()
     desk.put(Run(1, 2, keys=b"b"))

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from listwire.clock import SystemClock
 from listwire.errors import VendorRefused, VendorUnavailable
@@ -144,8 +145,10 @@ def test_a_refused_connection_is_parked_after_park_after_and_not_a_back_off_late
         assert raised.value.detail == "amplitude answered 401: no such key"
         assert 33 <= asyncio.get_running_loop().time() < 33.5
         assert len(call.at) < 25
-        with pytest.raises(Parked):
+        made = len(call.at)
+        with pytest.raises(Parked, match="no such key") as again:
             await bench.attempts.until_it_passes(call, bench.connection)
+        assert (again.value.detail, len(call.at)) == ("amplitude answered 401: no such key", made)
         assert asyncio.get_running_loop().time() < 33.5
 
     run(main())
@@ -157,6 +160,30 @@ def test_the_metric_counts_attempts_that_are_made_again_by_vendor_and_cause() ->
         before = REGISTRY.get_sample_value("listwire_delivery_retries_total", labels) or 0
         await Bench().attempts.until_it_passes(Call(*[VendorUnavailable("retry-test", 0, "", cause="timeout")] * 3))
         assert REGISTRY.get_sample_value("listwire_delivery_retries_total", labels) == before + 3
+
+    run(main())
+
+
+def test_a_refusal_counts_as_an_attempt_that_is_made_again() -> None:
+    async def main() -> None:
+        labels = {"vendor": "retry-refused", "cause": "refused"}
+        bench = Bench()
+        await bench.attempts.until_it_passes(Call(*[VendorRefused("retry-refused", 401, "")] * 2), bench.connection)
+        assert REGISTRY.get_sample_value("listwire_delivery_retries_total", labels) == 2
+        with pytest.raises(VendorRefused):
+            await bench.attempts.until_it_passes(Call(VendorRefused("retry-refused", 401, "")))
+        assert REGISTRY.get_sample_value("listwire_delivery_retries_total", labels) == 3
+
+    run(main())
+
+
+def test_the_log_says_what_is_tried_again_why_and_after_how_long() -> None:
+    async def main() -> None:
+        fault = VendorUnavailable("amplitude", 500, "x" * 300, cause="500")
+        with capture_logs() as logged:
+            await Bench().attempts.until_it_passes(Call(fault, fault))
+        line = {"log_level": "warning", "event": "will be tried again", "vendor": "amplitude", "cause": "500"}
+        assert logged == [{**line, "detail": "x" * 200, "seconds": seconds} for seconds in (0.2, 0.4)]
 
     run(main())
 

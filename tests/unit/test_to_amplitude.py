@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from listwire.errors import VendorRefused, VendorUnavailable
 from listwire.metrics import Status
+from stream.codecs.mailchimp_webhook import Event
+from stream.to_amplitude import WITNESS_FOR, by_contact, limited
 from tests.delivery_bench import Bench, event_record
 from tests.virtual_time import run
 from vendors.amplitude import Accepted, Answer, Doubted, Invalid, Rejected, Throttled, TooLarge
@@ -106,6 +108,48 @@ def test_a_request_is_within_the_limit_of_bytes_unless_one_event_alone_is_larger
     run(main())
 
 
+def sized(contact: bytes, size: int = 9) -> Event:
+    return Event(b"e" * size, contact, "user")
+
+
+def test_requests_sent_together_are_alike_in_size_however_busy_a_contact_is() -> None:
+    shards = by_contact([sized(bytes([name])) for name in b"aaaaaabcdbcd"], 4, 4)
+    assert [b"".join(event.contact for event in shard) for shard in shards] == [b"aaaaaa", b"bdbd", b"cc"]
+
+
+@pytest.mark.parametrize(
+    ("contacts", "size", "most", "shards"),
+    [(b"", 4, 4, 0), (b"abcd", 4, 4, 1), (b"abcde", 4, 4, 2), (b"abcdefgh", 1, 3, 3), (b"aaaaaa", 2, 4, 1), (b"ab", 1, 1, 1)],
+)  # fmt: skip
+def test_there_are_as_many_requests_as_the_events_need_and_no_more_than_may_be_under_way(
+    contacts: bytes, size: int, most: int, shards: int
+) -> None:
+    found = by_contact([sized(bytes([name])) for name in contacts], size, most)
+    assert len(found) == shards
+    assert sorted(event.contact for shard in found for event in shard) == sorted(bytes([name]) for name in contacts)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "max_events", "max_bytes", "batches"),
+    [
+        ([9, 9, 9, 9], 9, 20, [2, 2]),
+        ([9, 9, 9, 9], 9, 19, [1, 1, 1, 1]),
+        ([9, 9, 9, 9, 9], 2, 999, [2, 2, 1]),
+        ([9, 99, 9, 9], 9, 20, [1, 1, 2]),
+        ([9, 4, 5, 9, 9], 9, 20, [2, 2, 1]),
+        ([], 9, 20, []),
+    ],
+)
+def test_batches_are_full_up_to_either_limit(
+    sizes: list[int], max_events: int, max_bytes: int, batches: list[int]
+) -> None:
+    """A byte more for each event: the comma between two, or a bracket."""
+    events = [sized(b"a", size) for size in sizes]
+    found = list(limited(events, max_events, max_bytes))
+    assert [len(batch) for batch in found] == batches
+    assert [event for batch in found for event in batch] == events
+
+
 # 400 naming events ----------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +187,8 @@ def test_400_naming_none_is_halved_until_the_culprit_is_alone(answer: Answer) ->
         assert bench.amplitude.numbers == [0, 1, 2, 3, 4, 6, 7]
         assert bench.buried == [(5, REJECTED)]
         assert bench.amplitude.sizes == [8, 4, 4, 2, 1, 1, 2]
+        words = answer.detail if isinstance(answer, Rejected) else "no such event"
+        assert bench.written[0]["headers"]["detail"].decode() == words
 
     run(main())
 
@@ -169,6 +215,7 @@ def test_413_for_a_single_event_is_a_dead_letter() -> None:
         bench.amplitude.rule = whole({2}, TooLarge())
         assert await bench.events(1, 2, 3)
         assert bench.buried == [(2, LARGE)]
+        assert bench.written[0]["headers"]["detail"] == b"413: one event alone is larger than Amplitude takes"
         assert sorted(bench.amplitude.numbers) == [1, 3]
 
     run(main())
@@ -218,7 +265,15 @@ def test_429_naming_only_events_holds_back_the_others_of_their_users_too() -> No
     run(main())
 
 
-@pytest.mark.parametrize("answer", [Throttled(), Throttled(users(99)), Throttled(events=frozenset({99}))])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Throttled(),
+        Throttled(users(99)),
+        Throttled(events=frozenset({99})),
+        Throttled(events=frozenset({2}), over_quota_events=frozenset({2})),  # of two events, the third
+    ],
+)
 def test_429_naming_nobody_we_know_lets_all_wait(answer: Answer) -> None:
     async def main() -> None:
         bench = Bench()
@@ -469,6 +524,49 @@ def test_403_without_a_witness_asks_two_contacts_each_alone() -> None:
         assert bench.amplitude.sizes[:3] == [3, 1, 1]
         assert bench.buried == [(1, REJECTED)]
         assert bench.amplitude.by_contact() == {"0000000002": [2, 3]}
+
+    run(main())
+
+
+def test_403_without_a_witness_is_a_refused_key_once_two_contacts_were_doubted() -> None:
+    async def main() -> None:
+        bench = Bench(park_after=0)
+        bench.amplitude.rule = rule(lambda _: Doubted("Forbidden"))
+        assert await bench.deliver([event_record(n, contact=contact) for n, contact in enumerate((1, 1, 2, 3))])
+        assert [[number(e) for e in request] for request in bench.amplitude.requests] == [[0, 1, 2, 3], [0], [2]]
+        assert {offset for offset, reason in bench.buried if reason == PARKED} == {0, 1, 2, 3}
+        assert bench.written[0]["headers"]["detail"] == b"amplitude answered 403: Forbidden"
+
+    run(main())
+
+
+def test_what_passed_while_asking_is_the_next_witness() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.amplitude.rule = firewall(1)
+        bench.amplitude.script = [Doubted("Forbidden")] * 2
+        assert await bench.events(1, 2, 3)
+        asked = len(bench.amplitude.requests)
+        bench.amplitude.rule = firewall(4)
+        assert await bench.events(4)
+        known = {1, 2, 3}
+        assert {number(e) for request in bench.amplitude.requests[asked:] for e in request} <= {4, *known}
+        assert bench.buried == [(1, REJECTED), (4, REJECTED)]
+
+    run(main())
+
+
+@pytest.mark.parametrize(("after", "asked_again"), [(WITNESS_FOR - 10, True), (WITNESS_FOR + 10, False)])
+def test_a_witness_is_asked_for_six_days(after: float, asked_again: bool) -> None:
+    async def main() -> None:
+        bench = Bench()
+        assert await bench.events(0)
+        await asyncio.sleep(after)
+        bench.amplitude.rule = firewall(1)
+        assert await bench.events(1, 2)
+        again = {number(e) for request in bench.amplitude.requests[1:] for e in request}
+        assert (0 in again) == asked_again
+        assert bench.buried == [(1, REJECTED)]
 
     run(main())
 
