@@ -135,6 +135,24 @@ def test_what_is_no_json_object_is_undecodable(value: bytes | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "the record has no value"),
+        (b"[]", "not a JSON object: Expected "),
+        (b"{", "not JSON: Input data was truncated"),
+        (b"{}", "cohort_id is missing"),
+        (b'{"cohort_id":"c","cohort_name":"n","in_cohort":true}', "users is missing"),
+        (b'{"cohort_id":7}', "cohort_id: Expected "),
+        (b'{"cohort_id":"\xff"}', "not JSON: cohort_id: "),
+    ],
+)
+def test_a_rejection_begins_with_what_is_wrong_and_where(value: bytes | None, words: str) -> None:
+    rejection = decode(value)
+    assert isinstance(rejection, Rejection)
+    assert rejection.detail.startswith(words)
+
+
+@pytest.mark.parametrize(
     ("given_", "address"),
     [
         ("ann@example.com", "ann@example.com"),
