@@ -193,6 +193,12 @@ def test_a_byte_that_is_no_utf8_spoils_the_value_it_stands_in_and_no_other_field
     assert isinstance(READ(webhook() + b"&x\xff=1&%ff=2&\xff%2C=3"), Event)
 
 
+@pytest.mark.parametrize("raw", ["geprüft", "von+Hand+geprüft"])
+def test_utf8_may_stand_in_a_value_as_it_is(raw: str) -> None:
+    assert properties(webhook() + f"&data[reason]={raw}".encode())["reason"] == raw.replace("+", " ")
+    assert reason(webhook() + f"&data[reason]={raw}".encode("latin-1")) is Reason.UNDECODABLE
+
+
 @pytest.mark.parametrize("field", ["type", "list_id"])
 def test_type_and_list_id_must_be_there(field: str) -> None:
     body = webhook(kind="" if field == "type" else "subscribe", data_list_id=None if field == "list_id" else AUDIENCE)
