@@ -27,8 +27,8 @@ from vendors.amplitude import Amplitude
 WORKER = "subscriptions"
 # Requests under way for one partition: draining is bound by them, not by CPU.
 PARALLEL = 4
-# Deliveries under way for one partition, of different contacts: a lone event waits half as long for its turn.
-ABREAST = 2
+# Deliveries under way for one partition, of different keys, so that a lone event need not wait for its turn.
+ABREAST = 4
 
 
 class SortWebhooks:

@@ -56,7 +56,7 @@ class Bench:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, assignment: Assignment) -> None:
         self.thread = RunThread.__new__(RunThread)
         self.thread._reading = None
-        self.thread.consumer = SimpleNamespace(flow_active=True)
+        self.thread.consumer = SimpleNamespace(flow_active=True, gathering=False)
         self.sought: list[tuple[TP, int]] = []
         self.subscription = SimpleNamespace(assignment=assignment)
         self.aiokafka = SimpleNamespace(
@@ -93,6 +93,27 @@ class Bench:
 def span(run: Run | None) -> tuple[int, int, int]:
     assert run is not None
     return run.begin, run.end, run.first
+
+
+async def test_after_a_pause_a_small_fetch_is_followed_by_one_for_what_came_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(monkeypatch, Assignment(p0=0, p1=0))
+    fetches = [{T0: [0]}, {T0: [1, 2], T1: [0]}, {T0: [3]}, {T0: [4]}]
+
+    def step() -> dict[TP, list[Any]]:
+        fetched = {tp: [record(offset, tp) for offset in offsets] for tp, offsets in fetches.pop(0).items()}
+        for tp, records in fetched.items():
+            bench.assignment.move(tp, records[-1].offset + 1)
+        return fetched
+
+    bench.thread.consumer.gathering = True
+    runs = await bench.fetch(step, T0, T1)
+    assert {tp: [each.offset for each in run.records] for tp, run in runs.items()} == {T0: [0, 1, 2], T1: [0]}
+    assert (span(runs[T0]), span(runs[T1])) == ((0, 3, 0), (0, 1, 0))
+    bench.thread.consumer.gathering = False
+    assert span((await bench.fetch(step, T0, T1))[T0]) == (3, 4, 0)
+    assert len(fetches) == 1
 
 
 async def test_runs_follow_each_other_without_a_gap_whatever_holes_the_topic_has(
