@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 FUZZ_STAMP := $(VENV)/.installed-fuzz
+MUTATE_STAMP := $(VENV)/.installed-mutate
 PYTHON ?= python3 python3.13 python3.12 python3.11
 PACKAGES := listwire ingress stream vendors console sandbox
 COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
@@ -69,6 +70,10 @@ bench: $(BENCH_STAMP) ## Listwire and its peers, measured on this machine; see b
 fuzz: $(FUZZ_STAMP) ## the codecs and the ingress with inputs that nobody thought of; MINUTES=1 ONLY=webhook-form, see docs/fuzzing.md
 	@$(BIN)/python -m tests.fuzz $(if $(PLANTED),--planted,--minutes $(or $(MINUTES),1)) $(if $(ONLY),--only $(ONLY))
 
+.PHONY: mutate
+mutate: $(MUTATE_STAMP) ## small changes to the delivery core and the codecs, each of which a unit test must notice; ONLY=stream/lanes.py, see docs/mutation.md
+	@$(BIN)/python -m tests.mutation $(if $(ONLY),--only $(ONLY))
+
 .PHONY: lock
 lock: ## resolves requirements/*.lock anew from pyproject.toml (needs uv); UPGRADE=1 takes newer versions
 	@command -v $(UV) >/dev/null || { echo 'make lock needs uv: $(BIN)/pip install uv' >&2; exit 1; }
@@ -76,6 +81,7 @@ lock: ## resolves requirements/*.lock anew from pyproject.toml (needs uv); UPGRA
 	$(COMPILE) --output-file requirements/listwire.lock pyproject.toml
 	$(COMPILE) --extra=dev --output-file requirements/dev.lock pyproject.toml
 	$(COMPILE) --extra=dev --extra=fuzz --output-file requirements/fuzz.lock pyproject.toml
+	$(COMPILE) --extra=dev --extra=mutate --output-file requirements/mutate.lock pyproject.toml
 	$(COMPILE) --extra=dev --extra=bench --output-file requirements/bench.lock pyproject.toml
 	echo 'pip-audit>=2.10,<3' | $(COMPILE) --output-file requirements/audit.lock -
 
@@ -111,6 +117,10 @@ $(BENCH_STAMP): $(STAMP) requirements/bench.lock
 
 $(FUZZ_STAMP): $(STAMP) requirements/fuzz.lock
 	@$(BIN)/python -m pip install --quiet --no-input --require-hashes -r requirements/fuzz.lock
+	@touch $@
+
+$(MUTATE_STAMP): $(STAMP) requirements/mutate.lock
+	@$(BIN)/python -m pip install --quiet --no-input --require-hashes -r requirements/mutate.lock
 	@touch $@
 
 # Only once there are browser tests; they are never skipped, so what they need is said at once.

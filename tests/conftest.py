@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 # The machine may be busy with other things: how long one example takes says nothing.
 settings.register_profile("listwire", deadline=None)
+# `make mutate` asks each question a thousand times, the same way each time, and wants no other answer than yes or no.
+settings.register_profile(
+    "mutation",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=10,
+    phases=[Phase.explicit, Phase.generate],
+)
 settings.load_profile("listwire")
 
 

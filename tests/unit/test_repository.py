@@ -157,7 +157,7 @@ def test_make_alone_explains_every_target() -> None:
 
 
 def test_the_locks_pin_every_dependency_by_hash() -> None:
-    for name in ("listwire", "dev", "fuzz", "bench", "build"):
+    for name in ("listwire", "dev", "fuzz", "mutate", "bench", "build"):
         text = (ROOT / "requirements" / f"{name}.lock").read_text()
         entries = re.split(r"\n(?=[a-z0-9])", text.strip())
         assert entries
