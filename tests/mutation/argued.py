@@ -67,5 +67,7 @@ ARGUED: Final[dict[str, dict[tuple[str, str], str]]] = {
             "Reader.__init__",
             'self.zone: tzinfo = UTC if webhooks.timezone == "UTC" else ZoneInfo(webhooks.timezone) → self.zone: tzinfo = UTC if webhooks.timezone == "utc" else ZoneInfo(webhooks.timezone)',
         ): QUICKER,
+        ("Reader._moment", "known = self._moments.get(raw) → known = None"): QUICKER,
+        ("Reader._moment", "known = self._moments.get(raw) → known = self._moments.get(None)"): QUICKER,
     },
 }

@@ -105,7 +105,7 @@ def test_the_captured_subscribe_has_a_lower_cased_user_its_interests_and_no_merg
     ],
 )
 def test_every_other_type_is_filtered_under_a_name_that_cannot_grow_without_bound(body: bytes, why: str) -> None:
-    assert READ(body) == Filtered(why)
+    assert reader()(body) == READ(body) == Filtered(why)
 
 
 @pytest.mark.parametrize(
@@ -548,3 +548,4 @@ def test_the_times_that_bodies_choose_cannot_fill_the_memory() -> None:
     read._moment("6".ljust(65))
     assert [raw[0] for raw in read._moments] == ["2", "5"]
     assert event(webhook(), read) == event(webhook(), read)
+    assert None not in read._moments.values()
