@@ -58,6 +58,7 @@ class Watchdog(mode.Service):
             return
 
         async def check() -> None:
+            _ask_for_unknown_topics(consumer)
             coordinator.check_errors()
 
         try:
@@ -103,3 +104,13 @@ class Watchdog(mode.Service):
             if state and state.has_valid_position and (state.lso or 0) > state.position:
                 return True
         return False
+
+
+def _ask_for_unknown_topics(consumer: Any) -> None:
+    """A group's leader that knows no partitions of its topic gives nobody any. A broker that has just started tells it so, and
+    aiokafka would ask again after five minutes only. What it then learns makes it join again.
+    """
+    client = getattr(consumer, "_client", None)
+    topics = getattr(consumer._subscription.subscription, "topics", ())
+    if client is not None and any(not client.cluster.partitions_for_topic(topic) for topic in topics):
+        client.force_metadata_update()

@@ -136,7 +136,14 @@ class Consumer:
         self._coordinator = SimpleNamespace(check_errors=self._check, _coordination_task=loop.create_future())
         self._fetcher = SimpleNamespace(_fetch_task=loop.create_future())
         assignment = SimpleNamespace(state_value=lambda _: self.state)
-        self._subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
+        self._subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment, topics={"events"}))
+        self.known: set[int] | None = {0}
+        self.asked = 0
+        cluster = SimpleNamespace(partitions_for_topic=lambda _: self.known)
+        self._client = SimpleNamespace(cluster=cluster, force_metadata_update=self._ask)
+
+    def _ask(self) -> None:
+        self.asked += 1
 
     def _check(self) -> None:
         if self.error is not None:
@@ -197,6 +204,20 @@ async def test_a_parked_coordinator_goes_on_and_the_process_lives(progress: Prog
     assert not app.kafka.error
     assert not ended
     assert REGISTRY.get_sample_value("listwire_watchdog_total", labels) == before + 1
+
+
+@pytest.mark.parametrize("known", [None, set()])
+async def test_kafka_is_asked_again_for_a_topic_of_which_no_partition_is_known(
+    progress: Progress, ended: list[float], known: set[int] | None
+) -> None:
+    """A leader of the group would give nobody anything until then."""
+    app = App(progress)
+    await looked(app)
+    assert app.kafka.asked == 0
+    app.kafka.known = known
+    await looked(app)
+    assert app.kafka.asked >= 1
+    assert not ended
 
 
 @pytest.mark.parametrize(("owner", "task"), [("_coordinator", "_coordination_task"), ("_fetcher", "_fetch_task")])
