@@ -69,5 +69,9 @@ ARGUED: Final[dict[str, dict[tuple[str, str], str]]] = {
         ): QUICKER,
         ("Reader._moment", "known = self._moments.get(raw) → known = None"): QUICKER,
         ("Reader._moment", "known = self._moments.get(raw) → known = self._moments.get(None)"): QUICKER,
+        (
+            "insert_id",
+            'return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest() → return hashlib.sha256(parts.encode("UTF-8", "surrogatepass")).hexdigest()',
+        ): SPELLING,
     },
 }
