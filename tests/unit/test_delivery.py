@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from listwire import metrics
+from listwire.errors import VendorUnavailable
 from listwire.records import Reason, Rejection
 from stream.accounts import Account
 from stream.dead_letters import Dead
@@ -47,7 +48,10 @@ def test_each_record_goes_its_own_way_and_all_are_counted() -> None:
 def test_what_is_only_filtered_settles_without_a_request() -> None:
     async def main() -> None:
         bench = Bench()
+        by_type = metrics.FILTERED_BY(worker="bench", connection="sources.newsletter", why="cleaned")._value
+        before = by_type.get()
         assert await bench.deliver([Record(n, webhook(kind="cleaned")) for n in range(3)])
+        assert by_type.get() == before + 3
         assert bench.amplitude.requests == []
         assert bench.counted() == {"received": 3, "filtered": 3}
 
@@ -77,11 +81,22 @@ def test_many_records_are_sorted_with_a_look_at_the_loop_in_between() -> None:
         task.cancel()
         assert sizes == [SORTED_AT_ONCE] * 3 + [1]
         assert looks >= 3
+        assert bench.loop.time() < 0.1, "a look is no pause"
 
     run(main())
 
 
 # Settling -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_delivery_that_is_tried_again_counts_as_moving() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.amplitude.script = [VendorUnavailable("amplitude", 500, "down", cause="500")]
+        assert await bench.events(1)
+        assert bench.moves >= 3
+
+    run(main())
 
 
 class Idle:
@@ -162,6 +177,7 @@ def test_how_long_and_how_much_is_observed_only_for_what_settled() -> None:
         bench = Bench()
         seconds, records = metrics.DELIVERY_SECONDS(worker="bench")._sum, metrics.DELIVERY_RECORDS(worker="bench")._sum
         before = seconds.get(), records.get()
+        await asyncio.sleep(100)
         bench.amplitude.latency = 2.0
         assert await bench.events(1, 2, 3)
         bench.closing.set()
