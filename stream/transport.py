@@ -23,7 +23,7 @@ log = logs.get("stream.transport")
 # A fetch with fewer records than this is small: the next one waits until `GATHER` seconds after it, since every fetch costs
 # Faust some 1 ms whatever it holds, and every delivery a request. A record that comes alone waits for nobody.
 SMALL = 64
-GATHER = 0.03
+GATHER = 0.04
 # What aiokafka has ready then is what it was given `GATHER` ago, when the first record came. So it is asked once more, for as
 # many seconds at most as a broker needs to hand over what it has.
 ONCE_MORE = 0.01
