@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -99,12 +99,21 @@ async def replay(
                 for entry, letter in found:
                     acks.append(await _again(producer, letter, partitions, force=force))
                     acks += [await mark(producer, entry.id, partition) for partition in {p for p, _ in entry.places}]
-                written = await asyncio.gather(*acks)
+                written = await _all(acks)
             outcome.replayed += len(found)
             outcome.gone += len(pairs) - len(found)
             progress(len(pairs))
     await visible(box.reader, written)
     return outcome
+
+
+async def _all(acks: Sequence[Awaitable[Any]]) -> list[Any]:
+    """Of several faults the one that names its cause: where one partition is refused, the others' say only that it failed."""
+    results = await asyncio.gather(*acks, return_exceptions=True)
+    faults = [result for result in results if isinstance(result, BaseException)]
+    if faults:
+        raise min(faults, key=lambda fault: not isinstance(fault, kafka_faults.DENIED))
+    return results
 
 
 async def visible(reader: Reader, written: Iterable[Any]) -> None:

@@ -16,6 +16,9 @@ from listwire.settings import Settings, load
 
 T = TypeVar("T")
 
+# Seconds; what closes cleanly is done with it by then.
+_INSIST_AFTER = 5.0
+
 
 def config_path() -> str | None:
     ctx = click.get_current_context(silent=True)
@@ -37,7 +40,21 @@ def start_process(name: str) -> Settings:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """On asyncio's own loop: uvloop's may raise EBUSY while it closes with a TLS connection half shut, and lose a Ctrl-C."""
     with asyncio.Runner() as runner:
-        return runner.run(work)
+        return runner.run(_insisting(work))
+
+
+async def _insisting(work: Coroutine[Any, Any, T]) -> T:
+    """A Ctrl-C is a cancellation, and Python 3.11's `wait_for`, which aiokafka is full of, now and then swallows one. So what has
+    not ended some seconds after it is cancelled again.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=_INSIST_AFTER)
+        return task.result()
 
 
 def quiet(settings: Settings) -> None:

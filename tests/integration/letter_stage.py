@@ -24,7 +24,7 @@ async def run(config: Path, *arguments: str) -> Ran:
 async def run_apart(config: Path, *arguments: str) -> Ran:
     """In a process of its own."""
     ran = await asyncio.to_thread(listwire, "--config", config, "dead-letters", *arguments, cwd=config.parent)
-    assert "Traceback" not in ran.all
+    assert "Traceback" not in ran.all, ran.all
     return ran
 
 

@@ -263,10 +263,15 @@ async def test_a_backfilled_webhook_lies_behind_the_contact_s_others_and_is_mark
 
 # As the command runs, in transactions so small that a signal comes between two of them.
 SLOWLY = """
-import sys
+import sys, time
 from listwire.backfill import publish
 from listwire.cli import main
 publish.CHUNK = 4
+now = publish.milliseconds
+def later(clock):
+    time.sleep(0.02)
+    return now(clock)
+publish.milliseconds = later
 main(sys.argv[1:])
 """
 

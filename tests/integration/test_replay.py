@@ -230,7 +230,8 @@ async def test_two_replays_at_once_replay_each_letter_once(settings: Settings, c
     )
     assert back == Counter(made.origin for made in letters)
     for each in ran:
-        assert each.code == 0 or "Another replay has taken over" in each.err
+        # A broker that is asked to end a transaction just taken over may also know no better word than "unknown error".
+        assert each.code == 0 or "Another replay has taken over" in each.err or "run it again" in each.err
 
 
 async def test_large_letters_go_back_whole(settings: Settings, config: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -156,3 +157,28 @@ def test_help_lists_every_command_and_imports_none(run, monkeypatch: pytest.Monk
 
 def test_the_version_is_told(run) -> None:
     assert run("--version") == Ended(0, f"listwire, version {__version__}\n", "")
+
+
+def test_a_ctrl_c_that_a_library_swallowed_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "_INSIST_AFTER", 0.01)
+    told = 0
+
+    async def deaf() -> None:
+        nonlocal told
+        while told < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                told += 1
+        raise asyncio.CancelledError
+
+    async def interrupted() -> None:
+        task = asyncio.ensure_future(context._insisting(deaf()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    context.run(interrupted())
+    assert told == 3
