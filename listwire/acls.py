@@ -15,7 +15,7 @@ from listwire import topics
 from listwire.topics import COHORT_CHANGES, COHORTS_GROUP, CONTROL, DEAD_LETTERS, SUBSCRIPTIONS_GROUP, WEBHOOKS
 
 Resource = Literal["topic", "group", "transactional-id", "cluster"]
-# The id of `listwire.replay`, which must not be imported for a list.
+# The transactional id of replays and of `dead-letters forget`.
 REPLAY: Final = "listwire-replay"
 CLUSTER: Final = "kafka-cluster"
 PRINCIPAL: Final = "User:listwire-{}"

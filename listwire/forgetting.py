@@ -7,7 +7,6 @@ transaction: nobody else's change may get lost. Must never claim more than it di
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,7 +23,7 @@ from listwire.kafka_admin import admin_client
 from listwire.letter_box import LetterBox
 from listwire.letter_index import Entry, Index
 from listwire.masking import mask, mentions, readable
-from listwire.replay import mark, transactions, visible
+from listwire.replay import mark, taken, transactions, visible
 from listwire.settings.models import Kafka
 
 
@@ -105,7 +104,7 @@ async def forget(kafka: Kafka, box: LetterBox, entries: Iterable[Entry], address
                     # After the mark: a letter that lost nothing but its detail has the same identity, and must stay open.
                     if letter is not None:
                         acks += await _without(producer, entry, letter, address)
-                written = await asyncio.gather(*acks)
+                written = await taken(acks)
             marked += len(pairs)
     await visible(box.reader, written)
     return marked

@@ -17,7 +17,7 @@ from typing import Any
 from aiokafka.errors import KafkaError as ClientError
 from aiokafka.errors import ProducerFenced, TransactionalIdAuthorizationFailed
 
-from listwire import kafka_faults, topics
+from listwire import acls, kafka_faults, topics
 from listwire.dead_letters import Letter
 from listwire.errors import KafkaError
 from listwire.kafka import durable_producer
@@ -27,7 +27,7 @@ from listwire.letter_index import Entry
 from listwire.replay_plan import in_order
 from listwire.settings.models import Kafka
 
-TRANSACTIONAL_ID = "listwire-replay"
+TRANSACTIONAL_ID = acls.REPLAY
 # A replay that was killed holds up the workers for as long.
 TRANSACTION_MS = 10_000
 START_WITHIN = 30.0
@@ -101,7 +101,7 @@ async def replay(
                 for entry, letter in found:
                     acks.append(await _again(producer, letter, partitions, force=force))
                     acks += [await mark(producer, entry.id, partition) for partition in {p for p, _ in entry.places}]
-                written = await _all(acks)
+                written = await taken(acks)
             outcome.replayed += len(found)
             outcome.gone += len(pairs) - len(found)
             progress(len(pairs))
@@ -109,7 +109,7 @@ async def replay(
     return outcome
 
 
-async def _all(acks: Sequence[Awaitable[Any]]) -> list[Any]:
+async def taken(acks: Sequence[Awaitable[Any]]) -> list[Any]:
     """Of several faults the one that names its cause: where one partition is refused, the others' say only that it failed."""
     results = await asyncio.gather(*acks, return_exceptions=True)
     faults = [result for result in results if isinstance(result, BaseException)]

@@ -154,7 +154,12 @@ class Lane:
     def _may_begin(self) -> bool:
         if not self.waiting or self.closing.is_set() or len(self.under_way) >= self.lanes.abreast:
             return False
-        return all(delivery.keys.isdisjoint(self.waiting[0][3]) for delivery in self.under_way)
+        return self._next_is_free()
+
+    def _next_is_free(self) -> bool:
+        """Whether no record of the run that waits longest has a key that is under way."""
+        keys = self.waiting[0][3]
+        return all(delivery.keys.isdisjoint(keys) for delivery in self.under_way)
 
     def _begin_delivery(self) -> None:
         records, weight, acks, keys = self._take()
@@ -169,10 +174,9 @@ class Lane:
         acks: list[Callable[[], Any]] = []
         keys: set[Hashable] = set()
         while self.waiting and (not acks or len(records) + len(self.waiting[0][0]) <= self.lanes.limit):
-            more, its_weight, ack, its_keys = self.waiting[0]
-            if not all(delivery.keys.isdisjoint(its_keys) for delivery in self.under_way):
+            if not self._next_is_free():
                 break
-            self.waiting.popleft()
+            more, its_weight, ack, its_keys = self.waiting.popleft()
             records.extend(more)
             weight += its_weight
             acks.append(ack)
@@ -192,9 +196,9 @@ async def _nothing_to_do() -> bool:
 class Lanes:
     """All lanes of a process.
 
-    limit: records a delivery, unless one run alone has more. abreast: deliveries that a lane may have under way. budget: bytes that may wait in all lanes together, each of them
-    some 2.5 in truth (headers, objects, the event made of it); more than this made no drain faster. A lane's share is never
-    under `least_share`. grace: seconds that an attempt under way may take when its lane closes.
+    limit: records a delivery, unless one run alone has more. abreast: deliveries that a lane may have under way. budget: bytes
+    that may wait in all lanes together, each of them some 2.5 in truth (headers, objects, the event made of it); more than
+    this made no drain faster. A lane's share is never under `least_share`. grace: seconds that an attempt under way may take when its lane closes.
     """
 
     def __init__(

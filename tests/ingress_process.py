@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 from aiokafka import AIOKafkaConsumer
+
+from tests.contract.commands import listwire
 
 SECRET: Final = "swordfish-for-the-newsletter"
 AWKWARD: Final = "a/b ?%é+#&=~"
@@ -134,6 +137,18 @@ def running(settings: Path, log: Path, *arguments: str) -> Iterator[Ingress]:
         yield ingress
     finally:
         ingress.stop()
+
+
+@contextmanager
+def whole(directory: Path, bootstrap: str) -> Iterator[Ingress]:
+    """With its topics made. It must outlive what is done to it, stop when it is told to, and have shown neither a secret nor a traceback."""
+    settings = settings_file(directory, bootstrap)
+    assert listwire("--config", settings, "topics", "ensure", cwd=directory).code == 0
+    with running(settings, directory / "log") as found:
+        yield found
+    assert found.process.returncode == 0
+    assert not [secret for secret in ALL_SECRETS if secret in found.output or quote(secret, safe="") in found.output]
+    assert "Traceback" not in found.output
 
 
 def raw(ingress: Ingress, *pieces: bytes, pause: float = 0.0, within: float = 12) -> bytes:

@@ -18,6 +18,7 @@ from listwire.backfill.heard import Topic
 from listwire.backfill.reach import Reach
 from listwire.clock import Clock, milliseconds
 from listwire.kafka_reader import Reader
+from listwire.replay import taken
 
 CHUNK = 200
 # (records read, records to read)
@@ -87,7 +88,7 @@ async def publish(
                 ]
                 value = body(each, audience)
                 acks.append(await producer.send(topics.WEBHOOKS, value, key=key(source, each), headers=headers))
-            places = await asyncio.gather(*acks)
+            places = await taken(acks)
         written = {**written, **{(place.topic, place.partition): place for place in places}}
         told(len(chunk))
     return list(written.values())

@@ -24,8 +24,7 @@ from bench.attacks import KINDS, Kind
 from ingress import answers
 from sandbox.kafka import EmbeddedKafka
 from tests.bad_requests import SHAPES, SMUGGLED, Shape, chunks, request
-from tests.contract.commands import listwire
-from tests.ingress_process import ALL_SECRETS, COHORTS, FORM, HOOK, JSON, Ingress, running, settings_file
+from tests.ingress_process import COHORTS, FORM, HOOK, JSON, Ingress, whole
 from tests.ingress_sockets import MIB, Topics, ask, drip, statuses, unread
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120), pytest.mark.xdist_group("ingress-bad-input")]
@@ -43,14 +42,8 @@ def bootstrap() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def ingress(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingress]:
-    directory = tmp_path_factory.mktemp("ingress")
-    settings = settings_file(directory, bootstrap)
-    assert listwire("--config", settings, "topics", "ensure", cwd=directory).code == 0
-    with running(settings, directory / "log") as found:
+    with whole(tmp_path_factory.mktemp("ingress"), bootstrap) as found:
         yield found
-    assert found.process.returncode == 0, "it survived all of it, and stops when it is told to"
-    assert not [secret for secret in ALL_SECRETS if secret in found.output]
-    assert "Traceback" not in found.output
     assert "panicked" not in found.output
 
 

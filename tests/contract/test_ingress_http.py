@@ -15,7 +15,6 @@ import pytest
 
 from listwire import topics
 from sandbox.kafka import EmbeddedKafka
-from tests.contract.commands import listwire
 from tests.ingress_process import (
     ALL_SECRETS,
     AWKWARD,
@@ -28,8 +27,7 @@ from tests.ingress_process import (
     Ingress,
     raw,
     record,
-    running,
-    settings_file,
+    whole,
 )
 from tests.webhook_bodies import SUBSCRIBE
 
@@ -45,17 +43,11 @@ def bootstrap() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def ingress(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingress]:
-    directory = tmp_path_factory.mktemp("ingress")
-    settings = settings_file(directory, bootstrap)
-    assert listwire("--config", settings, "topics", "ensure", cwd=directory).code == 0
-    with running(settings, directory / "log") as found:
+    with whole(tmp_path_factory.mktemp("ingress"), bootstrap) as found:
         yield found
         for worker in (found.process.pid, *found.workers()):
             arguments = Path(f"/proc/{worker}/cmdline").read_bytes().decode()
             assert not [secret for secret in ALL_SECRETS if secret in arguments]
-    assert found.process.returncode == 0
-    assert not [secret for secret in ALL_SECRETS if secret in found.output or quote(secret, safe="") in found.output]
-    assert "Traceback" not in found.output
 
 
 @pytest.fixture

@@ -76,6 +76,15 @@ class Desk:
         return [offsets for offsets, future in self.deliveries if not future.done()]
 
 
+async def two_under_way(**more: Any) -> Desk:
+    """A lane with two deliveries, of one record each: offset 0 of the key a, and offset 1 of b."""
+    desk = Desk(abreast=2, **more)
+    for offset, key in enumerate((b"a", b"b")):
+        desk.put(Run(offset, offset + 1, keys=key))
+        await turn()
+    return desk
+
+
 async def turn() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
@@ -246,11 +255,7 @@ async def test_what_settles_first_is_acknowledged_in_its_turn() -> None:
 
 
 async def test_closing_acknowledges_nothing_behind_a_delivery_that_gave_up() -> None:
-    desk = Desk(abreast=2, grace=5)
-    desk.put(Run(0, 1, keys=b"a"))
-    await turn()
-    desk.put(Run(1, 2, keys=b"b"))
-    await turn()
+    desk = await two_under_way(grace=5)
     closing = asyncio.ensure_future(desk.lanes.close())
     await turn()
     desk.deliveries[1][1].set_result(True)
@@ -263,11 +268,7 @@ async def test_closing_acknowledges_nothing_behind_a_delivery_that_gave_up() -> 
 
 
 async def test_closing_acknowledges_what_settled_before_a_delivery_that_gave_up() -> None:
-    desk = Desk(abreast=2, grace=5)
-    desk.put(Run(0, 1, keys=b"a"))
-    await turn()
-    desk.put(Run(1, 2, keys=b"b"))
-    await turn()
+    desk = await two_under_way(grace=5)
     closing = asyncio.ensure_future(desk.lanes.close())
     await desk.settle(True)
     await desk.settle(False)
@@ -276,11 +277,7 @@ async def test_closing_acknowledges_what_settled_before_a_delivery_that_gave_up(
 
 
 async def test_a_bug_in_a_later_delivery_ends_the_process_though_an_earlier_one_hangs() -> None:
-    desk = Desk(abreast=2)
-    desk.put(Run(0, 1, keys=b"a"))
-    await turn()
-    desk.put(Run(1, 2, keys=b"b"))
-    await turn()
+    desk = await two_under_way()
     bug = ValueError("a bug")
     desk.deliveries[1][1].set_exception(bug)
     await turn()
@@ -289,11 +286,7 @@ async def test_a_bug_in_a_later_delivery_ends_the_process_though_an_earlier_one_
 
 
 async def test_at_the_end_of_the_grace_all_that_is_under_way_is_cut_off() -> None:
-    desk = Desk(abreast=2, grace=0.02)
-    desk.put(Run(0, 1, keys=b"a"))
-    await turn()
-    desk.put(Run(1, 2, keys=b"b"))
-    await turn()
+    desk = await two_under_way(grace=0.02)
     await asyncio.wait_for(desk.lanes.close(), 5)
     await turn()
     assert [future.cancelled() for _, future in desk.deliveries] == [True, True]
