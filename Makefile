@@ -14,6 +14,8 @@ PYTHON ?= python3 python3.13 python3.12 python3.11
 PACKAGES := listwire ingress stream vendors console sandbox
 COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 UV ?= $(shell command -v uv || echo $(BIN)/uv)
+# Where it is set, each of a thousand processes that the tests start would compile all it imports, at a second of a processor each.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## this list

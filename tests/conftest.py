@@ -1,12 +1,17 @@
-"""What all kinds of tests share: which begins first, and which stay together. Nothing here starts anything."""
+"""What all kinds of tests share: a broker, which begins first, and which stay together."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from functools import cache
 
 import pytest
+from httpx._transports import default as httpx_transport
 from hypothesis import Phase, settings
+
+from sandbox.kafka import EmbeddedKafka
 
 # The machine may be busy with other things: how long one example takes says nothing.
 settings.register_profile("listwire", deadline=None)
@@ -21,9 +26,25 @@ settings.register_profile(
 )
 settings.load_profile("listwire")
 
+# Each client of httpx reads the machine's certificates, which takes 50 ms of a processor; tests make thousands of clients.
+httpx_transport.create_ssl_context = cache(httpx_transport.create_ssl_context)  # type: ignore[assignment]
+
 # A shell starts what it runs in the background deaf to Ctrl-C, and so would be every process that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def listwire_broker() -> Iterator[EmbeddedKafka]:
+    """One a process, since a start takes seconds: for tests that begin with `operations.fresh_topics` and change no settings."""
+    with EmbeddedKafka() as broker:
+        yield broker
+
+
+@pytest.fixture
+def broker(listwire_broker: EmbeddedKafka) -> EmbeddedKafka:
+    """Up, whatever the test before did to it; the same port and data."""
+    return listwire_broker.start()
 
 
 @pytest.hookimpl(trylast=True)

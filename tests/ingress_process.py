@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from urllib.parse import quote
 import httpx
 from aiokafka import AIOKafkaConsumer
 
-from tests.contract.commands import listwire
+from tests.integration.operations import fresh_topics, settings_of
 
 SECRET: Final = "swordfish-for-the-newsletter"
 AWKWARD: Final = "a/b ?%é+#&=~"
@@ -143,7 +144,7 @@ def running(settings: Path, log: Path, *arguments: str) -> Iterator[Ingress]:
 def whole(directory: Path, bootstrap: str) -> Iterator[Ingress]:
     """With its topics made. It must outlive what is done to it, stop when it is told to, and have shown neither a secret nor a traceback."""
     settings = settings_file(directory, bootstrap)
-    assert listwire("--config", settings, "topics", "ensure", cwd=directory).code == 0
+    asyncio.run(fresh_topics(settings_of(settings)))
     with running(settings, directory / "log") as found:
         yield found
     assert found.process.returncode == 0

@@ -77,6 +77,7 @@ class Worker:
     def __init__(self, config: Path, name: str = "worker", *, code: str | None = None) -> None:
         self.config = config
         self._log = config.parent / f"{name}.log"
+        self._url = ""
         program = ["-m", "listwire", "--config", str(config), "worker", "subscriptions"]
         if code is not None:
             program = ["-c", code, str(config)]
@@ -101,8 +102,9 @@ class Worker:
 
     @property
     def url(self) -> str:
-        found = self.logged("status")
-        return str(found[0]["url"]).removesuffix("/metrics") if found else ""
+        if not self._url and (found := self.logged("status")):
+            self._url = str(found[0]["url"]).removesuffix("/metrics")
+        return self._url
 
     async def get(self, path: str) -> tuple[int, str]:
         """Status and text; 0 where nobody answers yet."""

@@ -35,7 +35,7 @@ from tests.worker_process import API_KEY, PARTITIONS, SECRETS, Worker, until
 KILLS = int(os.environ.get("LISTWIRE_CHAOS_KILLS", "10"))
 CONTACTS = 40
 # Between two webhooks of one contact, seconds.
-EVERY = 0.4
+EVERY = 0.6
 
 pytestmark = [
     pytest.mark.kafka,

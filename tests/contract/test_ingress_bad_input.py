@@ -35,9 +35,8 @@ DOCUMENTED: Final = BENEATH | set(answers.WORDS) - {500}
 
 
 @pytest.fixture(scope="module")
-def bootstrap() -> Iterator[str]:
-    with EmbeddedKafka() as broker:
-        yield broker.bootstrap_servers
+def bootstrap(listwire_broker: EmbeddedKafka) -> str:
+    return listwire_broker.start().bootstrap_servers
 
 
 @pytest.fixture(scope="module")

@@ -35,10 +35,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120), pytest.mark.xdist_gro
 
 
 @pytest.fixture(scope="module")
-def bootstrap() -> Iterator[str]:
+def bootstrap(listwire_broker: EmbeddedKafka) -> str:
     """Not the broker that all tests share: the ingress writes to Listwire's own topics."""
-    with EmbeddedKafka() as broker:
-        yield broker.bootstrap_servers
+    return listwire_broker.start().bootstrap_servers
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -19,14 +18,14 @@ from listwire import topics
 from sandbox.kafka import EmbeddedKafka
 from tests.contract.commands import Ran, listwire
 from tests.ingress_process import ALL_SECRETS, COHORTS, FORM, HOOK, JSON, Ingress, running, settings_file
+from tests.integration.operations import fresh_topics, settings_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120), pytest.mark.xdist_group("ingress start")]
 
 
 @pytest.fixture(scope="module")
-def bootstrap() -> Iterator[str]:
-    with EmbeddedKafka() as broker:
-        yield broker.bootstrap_servers
+def bootstrap(listwire_broker: EmbeddedKafka) -> str:
+    return listwire_broker.start().bootstrap_servers
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def ready(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A settings file whose topics exist."""
     directory = tmp_path_factory.mktemp("ready")
     settings = settings_file(directory, bootstrap)
-    assert listwire("--config", settings, "topics", "ensure", cwd=directory).code == 0
+    asyncio.run(fresh_topics(settings_of(settings)))
     return settings
 
 

@@ -20,13 +20,6 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Itera
 
 
 @pytest.fixture(scope="session")
-def listwire_broker() -> Iterator[EmbeddedKafka]:
-    """One a process, for tests that begin with `operations.fresh_topics`. Nobody stops it or changes its settings."""
-    with EmbeddedKafka() as broker:
-        yield broker
-
-
-@pytest.fixture(scope="session")
 def config(listwire_broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The settings file of that broker."""
     return operations.settings_file(

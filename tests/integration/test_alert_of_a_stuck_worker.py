@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from listwire import metrics
-from listwire.kafka_admin import ensure
 from sandbox.amplitude import AmplitudeStandIn
 from sandbox.kafka import EmbeddedKafka
 from stream.fail_stop import EXIT_CODE
@@ -19,6 +18,7 @@ from tests import worker_process as processes
 from tests.delivery_bench import event_record
 from tests.exporter_process import Exporter
 from tests.fast_clock import build
+from tests.integration.operations import fresh_topics
 from tests.recorded import Recording
 from tests.worker_process import API_KEY, OTHER_KEY, PARTITIONS, Worker
 
@@ -41,46 +41,47 @@ AmplitudeCourier.deliver = hang
 """
 
 
-async def test_a_worker_that_hangs_is_told_of_before_and_after_its_watchdog_has_ended_it(tmp_path: Path) -> None:
-    with EmbeddedKafka() as broker:
-        async with AmplitudeStandIn(api_keys={API_KEY, OTHER_KEY}) as amplitude:
-            config = processes.settings_file(tmp_path, broker.bootstrap_servers, amplitude.url)
-            await ensure(processes.settings_of(config))
-            running = [Worker(config, "planted", code=build(PACE, "subscriptions", HANG))]
-            exporter = Exporter(config, every=EVERY)
-            try:
-                await running[-1].ready(PARTITIONS)
-                await exporter.start()
-                run = Recording(
-                    {"worker": lambda: running[-1].url, "exporter": lambda: exporter.url}, interval=PACE, every=EVERY
-                )
+async def test_a_worker_that_hangs_is_told_of_before_and_after_its_watchdog_has_ended_it(
+    broker: EmbeddedKafka, tmp_path: Path
+) -> None:
+    async with AmplitudeStandIn(api_keys={API_KEY, OTHER_KEY}) as amplitude:
+        config = processes.settings_file(tmp_path, broker.bootstrap_servers, amplitude.url)
+        await fresh_topics(processes.settings_of(config))
+        running = [Worker(config, "planted", code=build(PACE, "subscriptions", HANG))]
+        exporter = Exporter(config, every=EVERY)
+        try:
+            await running[-1].ready(PARTITIONS)
+            await exporter.start()
+            run = Recording(
+                {"worker": lambda: running[-1].url, "exporter": lambda: exporter.url}, interval=PACE, every=EVERY
+            )
 
-                # Healthy: every alert is silent at every scrape.
-                await processes.produce(config, [event_record(n, n) for n in range(8)])
-                await run.until(metrics.CONNECTION_STATUS.name, lambda status: status == 1)
-                await run.until_none(metrics.LAG_RECORDS.name)
-                await run.steps(4)
-                run.expect_silence_since(0)
+            # Healthy: every alert is silent at every scrape.
+            await processes.produce(config, [event_record(n, n) for n in range(8)])
+            await run.until(metrics.CONNECTION_STATUS.name, lambda status: status == 1)
+            await run.until_none(metrics.LAG_RECORDS.name)
+            await run.steps(4)
+            run.expect_silence_since(0)
 
-                # One delivery hangs.
-                await processes.produce(config, [event_record(100, 0, source="second")])
-                await run.until(metrics.PROGRESS_AGE.name, lambda age: age > 90)
-                run.expect("ListwireWorkerStuck")
-                assert await running[-1].ends() == EXIT_CODE
-                await run.steps(2)
-                run.expect("ListwireWorkerStuck")
+            # One delivery hangs.
+            await processes.produce(config, [event_record(100, 0, source="second")])
+            await run.until(metrics.PROGRESS_AGE.name, lambda age: age > 90)
+            run.expect("ListwireWorkerStuck")
+            assert await running[-1].ends() == EXIT_CODE
+            await run.steps(2)
+            run.expect("ListwireWorkerStuck")
 
-                # Another build takes its place, and what hung is delivered.
-                running.append(Worker(config, "mended"))
-                await running[-1].ready(PARTITIONS)
-                await run.until_none(metrics.LAG_RECORDS.name)
-                assert len(amplitude.state) == 9
-                await run.until_none(metrics.PROGRESS_AGE.name)
-                await run.hold(5 * 60 // PACE)
-                await run.step()
-                run.expect()
-            finally:
-                await exporter.stop()
-                for each in running:
-                    await each.end()
+            # Another build takes its place, and what hung is delivered.
+            running.append(Worker(config, "mended"))
+            await running[-1].ready(PARTITIONS)
+            await run.until_none(metrics.LAG_RECORDS.name)
+            assert len(amplitude.state) == 9
+            await run.until_none(metrics.PROGRESS_AGE.name)
+            await run.hold(5 * 60 // PACE)
+            await run.step()
+            run.expect()
+        finally:
+            await exporter.stop()
+            for each in running:
+                await each.end()
     run.check(tmp_path)

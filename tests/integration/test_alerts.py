@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from listwire import metrics, topics
-from listwire.kafka_admin import ensure
 from sandbox.amplitude import AmplitudeStandIn
 from sandbox.faults import Fault
 from sandbox.kafka import EmbeddedKafka
@@ -23,6 +21,7 @@ from tests import worker_process as processes
 from tests.contract.commands import listwire
 from tests.delivery_bench import event_record
 from tests.exporter_process import Exporter
+from tests.integration.operations import fresh_topics
 from tests.recorded import RULES, SCRAPE_EVERY, Recording, promtool
 from tests.worker_process import API_KEY, OTHER_KEY, PARTITIONS, Worker
 
@@ -58,12 +57,6 @@ def test_every_alert_is_seen_silent_firing_and_cleared() -> None:
         assert not fired[-1], alert
 
 
-@pytest.fixture
-def broker() -> Iterator[EmbeddedKafka]:
-    with EmbeddedKafka() as found:
-        yield found
-
-
 async def produce_old(config: Path, count: int) -> None:
     """Records that were taken ten minutes ago, so that nobody has to wait for them to grow old."""
     async with processes.producer(config) as out:
@@ -84,7 +77,7 @@ async def test_alerts_on_a_recorded_run_fire_in_the_fault_and_clear_after_it(
         config = processes.settings_file(
             tmp_path, broker.bootstrap_servers, amplitude.url, delivery="park_after = 1\nprobe_every = 1"
         )
-        await ensure(processes.settings_of(config))
+        await fresh_topics(processes.settings_of(config))
         worker = Worker(config)
         running = [worker]
         exporter = Exporter(config, every=SCRAPE_EVERY)

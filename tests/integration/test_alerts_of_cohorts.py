@@ -6,7 +6,6 @@ are up to one scrape, as they would be for a Prometheus.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,12 +25,6 @@ LIMIT = metrics.CONNECTION_LIMIT.name
 STATUS = metrics.CONNECTION_STATUS.name
 SHARED = metrics.SHARED_TAGS.name
 FIRST, SECOND = members(4)[:2], members(4)[2:]
-
-
-@pytest.fixture
-def broker() -> Iterator[EmbeddedKafka]:
-    with EmbeddedKafka() as found:
-        yield found
 
 
 async def test_alerts_on_a_slow_mailchimp_and_a_shared_tag_fire_and_clear(

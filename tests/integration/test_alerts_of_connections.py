@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from listwire import hooks, metrics
-from listwire.kafka_admin import ensure
 from listwire.settings import load
 from sandbox.kafka import EmbeddedKafka
 from sandbox.mailchimp import API_KEY, MailchimpStandIn
+from tests.integration.operations import fresh_topics
 from tests.recorded import Recording
 from tests.worker_process import Worker
 from vendors.mailchimp import Mailchimp
@@ -36,13 +36,12 @@ async def _reachable(_url: str) -> int:
 
 
 async def test_alerts_on_a_dropped_webhook_and_on_old_settings_fire_and_clear(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broker: EmbeddedKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with EmbeddedKafka() as broker:
-        async with MailchimpStandIn() as mailchimp:
-            monkeypatch.setattr(mailchimp.account.sender, "verify", _reachable)
-            config = tmp_path / "listwire.toml"
-            text = f"""
+    async with MailchimpStandIn() as mailchimp:
+        monkeypatch.setattr(mailchimp.account.sender, "verify", _reachable)
+        config = tmp_path / "listwire.toml"
+        text = f"""
 [kafka]
 bootstrap_servers = "{broker.bootstrap_servers}"
 [ingress]
@@ -61,40 +60,40 @@ audience = "{mailchimp.audience.id}"
 amplitude = "product"
 secrets = ["a-secret-in-the-path"]
 """
-            config.write_text(text)
-            settings = load(config, {})
-            await ensure(settings)
-            exporter = Worker(config, "exporter", code=EXPORTER)
-            run = Recording({"exporter": lambda: exporter.url})
-            try:
-                await exporter.ready()
-                async with Mailchimp(mailchimp.url, api_key=API_KEY) as client:
-                    # Healthy: every alert is silent at every scrape.
-                    await hooks.ensure(client, settings, "newsletter")
-                    await run.until(OK, lambda value: value == 1)
-                    begin = len(run.scrapes)
-                    await run.steps(3)
-                    run.expect_silence_since(begin)
+        config.write_text(text)
+        settings = load(config, {})
+        await fresh_topics(settings)
+        exporter = Worker(config, "exporter", code=EXPORTER)
+        run = Recording({"exporter": lambda: exporter.url})
+        try:
+            await exporter.ready()
+            async with Mailchimp(mailchimp.url, api_key=API_KEY) as client:
+                # Healthy: every alert is silent at every scrape.
+                await hooks.ensure(client, settings, "newsletter")
+                await run.until(OK, lambda value: value == 1)
+                begin = len(run.scrapes)
+                await run.steps(3)
+                run.expect_silence_since(begin)
 
-                    # Mailchimp drops the webhook.
-                    mailchimp.audience.webhooks.clear()
-                    await run.until(OK, lambda value: value == 0)
-                    await run.steps(4)
-                    run.expect("ListwireWebhookGone")
+                # Mailchimp drops the webhook.
+                mailchimp.audience.webhooks.clear()
+                await run.until(OK, lambda value: value == 0)
+                await run.steps(4)
+                run.expect("ListwireWebhookGone")
 
-                    # It is made again; somebody changes the settings and starts nothing anew.
-                    await hooks.ensure(client, settings, "newsletter")
-                    await run.until(OK, lambda value: value == 1)
-                    config.write_text(text + "[delivery]\npark_after = 30\n")
-                    await run.until(STALE, lambda value: value == 1)
-                    await run.hold(16)
-                    await run.step()
-                    run.expect("ListwireSettingsStale")
+                # It is made again; somebody changes the settings and starts nothing anew.
+                await hooks.ensure(client, settings, "newsletter")
+                await run.until(OK, lambda value: value == 1)
+                config.write_text(text + "[delivery]\npark_after = 30\n")
+                await run.until(STALE, lambda value: value == 1)
+                await run.hold(16)
+                await run.step()
+                run.expect("ListwireSettingsStale")
 
-                    # The change is taken back.
-                    config.write_text(text)
-                    await run.until(STALE, lambda value: value == 0)
-                    run.expect()
-            finally:
-                await exporter.end()
-            run.check(tmp_path)
+                # The change is taken back.
+                config.write_text(text)
+                await run.until(STALE, lambda value: value == 0)
+                run.expect()
+        finally:
+            await exporter.end()
+        run.check(tmp_path)

@@ -15,11 +15,11 @@ import httpx
 import pytest
 
 from listwire import metrics
-from listwire.kafka_admin import ensure
 from sandbox.amplitude import AmplitudeStandIn
 from sandbox.kafka import EmbeddedKafka
 from tests.exporter_process import Exporter
 from tests.ingress_process import FORM, HOOK, SIGNED, running, settings_file
+from tests.integration.operations import fresh_topics
 from tests.recorded import SCRAPE_EVERY, Recording
 from tests.webhook_bodies import webhook
 from tests.worker_process import Worker, settings_of
@@ -68,28 +68,27 @@ class Senders:
                 working.cancel()
 
 
-async def test_alerts_on_what_the_ingress_answers_fire_and_clear(tmp_path: Path) -> None:
-    with EmbeddedKafka() as broker:
-        async with AmplitudeStandIn() as amplitude:
-            config = settings_file(tmp_path, broker.bootstrap_servers, more='[worker]\nhost = "127.0.0.1"\nport = 0\n')
-            table = "[amplitude.product]\n"
-            config.write_text(config.read_text().replace(table, f'{table}base_url = "{amplitude.url}"\n'))
-            await ensure(settings_of(config))
-            worker = Worker(config)
-            exporter = Exporter(config, every=SCRAPE_EVERY)
-            with running(config, tmp_path / "ingress.log") as ingress:
-                try:
-                    await worker.ready()
-                    await exporter.start()
-                    run = Recording(
-                        {"ingress": lambda: ingress.url, "worker": lambda: worker.url, "exporter": lambda: exporter.url}
-                    )
-                    senders = Senders(ingress.url)
-                    async with senders.at_work():
-                        await faults_come_and_go(run, senders, broker)
-                finally:
-                    await exporter.stop()
-                    await worker.end()
+async def test_alerts_on_what_the_ingress_answers_fire_and_clear(broker: EmbeddedKafka, tmp_path: Path) -> None:
+    async with AmplitudeStandIn() as amplitude:
+        config = settings_file(tmp_path, broker.bootstrap_servers, more='[worker]\nhost = "127.0.0.1"\nport = 0\n')
+        table = "[amplitude.product]\n"
+        config.write_text(config.read_text().replace(table, f'{table}base_url = "{amplitude.url}"\n'))
+        await fresh_topics(settings_of(config))
+        worker = Worker(config)
+        exporter = Exporter(config, every=SCRAPE_EVERY)
+        with running(config, tmp_path / "ingress.log") as ingress:
+            try:
+                await worker.ready()
+                await exporter.start()
+                run = Recording(
+                    {"ingress": lambda: ingress.url, "worker": lambda: worker.url, "exporter": lambda: exporter.url}
+                )
+                senders = Senders(ingress.url)
+                async with senders.at_work():
+                    await faults_come_and_go(run, senders, broker)
+            finally:
+                await exporter.stop()
+                await worker.end()
     assert {204, 401, 413, 503} <= senders.answers.keys() <= {0, 204, 401, 413, 503}
     run.check(tmp_path)
 

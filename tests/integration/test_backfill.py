@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,12 +48,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240), pytest.mark.xdist_gro
 KEY = "key-of-amplitude-0123456789abcdef"
 SECRET = "swordfish-swordfish-swordfish"
 HOUR = 3600
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[EmbeddedKafka]:
-    with EmbeddedKafka() as found:
-        yield found
 
 
 @dataclass

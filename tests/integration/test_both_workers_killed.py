@@ -22,7 +22,6 @@ from console.app import make_app
 from console.sessions import Doorkeeper
 from console.watch import Watch
 from listwire import metrics, topics
-from listwire.kafka_admin import ensure
 from sandbox.amplitude import AmplitudeStandIn
 from sandbox.kafka import EmbeddedKafka
 from sandbox.mailchimp import API_KEY as MAILCHIMP_KEY
@@ -32,6 +31,7 @@ from tests.cohort_process import COHORTS, NEWSLETTER, Message, members
 from tests.contract.commands import listwire
 from tests.delivery_bench import event_record
 from tests.exporter_process import Exporter, Series
+from tests.integration.operations import fresh_topics
 from tests.worker_process import API_KEY, OTHER_KEY, PARTITIONS, Worker, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
@@ -151,7 +151,7 @@ class Scene:
             config = processes.settings_file(directory, bootstrap, amplitude.url)
             account = f'[mailchimp.acme]\napi_key = "{MAILCHIMP_KEY}"\nbase_url = "{mailchimp.url}"\n'
             config.write_text(config.read_text() + account + NEWSLETTER)
-            await ensure(processes.settings_of(config))
+            await fresh_topics(processes.settings_of(config))
             mailchimp.audience.seed(len(EVERYBODY))
             scene = cls(config, amplitude, mailchimp)
             try:
@@ -201,51 +201,52 @@ class Scene:
         return "\n".join(worker.output[-3000:] for worker in self.workers)
 
 
-async def test_four_accounts_of_two_killed_workers_agree_grow_and_come_to_zero(tmp_path: Path) -> None:
+async def test_four_accounts_of_two_killed_workers_agree_grow_and_come_to_zero(
+    broker: EmbeddedKafka, tmp_path: Path
+) -> None:
     nothing = dict.fromkeys(PLACES, 0)
     first = {place: 2 + number % 3 for number, place in enumerate(PLACES)}
     more = dict(zip(PLACES, (3, 0, 5, 1, 2, 4, 0, 1), strict=True))
     yet_more = dict(zip(PLACES, (1, 2, 0, 0, 1, 0, 3, 1), strict=True))
-    with EmbeddedKafka() as broker:
-        async with Scene.set(broker.bootstrap_servers, tmp_path) as scene:
-            watch = Watch(processes.settings_of(scene.config))
-            async with Exporter(scene.config, every=0.5) as exporter, watch.running():
-                accounts = Accounts(broker, scene.config, exporter, watch)
-                await scene.start()
-                await scene.produce(first)
-                await until(scene.all_delivered, 60, lambda: scene.said)
-                # Where a group has committed, Kafka's tool tells of the partition: so all four tell of all partitions.
-                await accounts.all_say(nothing)
+    async with Scene.set(broker.bootstrap_servers, tmp_path) as scene:
+        watch = Watch(processes.settings_of(scene.config))
+        async with Exporter(scene.config, every=0.5) as exporter, watch.running():
+            accounts = Accounts(broker, scene.config, exporter, watch)
+            await scene.start()
+            await scene.produce(first)
+            await until(scene.all_delivered, 60, lambda: scene.said)
+            # Where a group has committed, Kafka's tool tells of the partition: so all four tell of all partitions.
+            await accounts.all_say(nothing)
 
-                scene.kill()
-                await scene.produce(more)
-                await accounts.all_say(more)
-                before = await accounts.seconds()
-                await scene.produce(yet_more)
-                waiting = {place: more[place] + yet_more[place] for place in PLACES}
-                await accounts.all_say(waiting)
-                after = await accounts.seconds()
-                for earlier, later in zip(before, after, strict=True):
-                    assert all(later[place] > earlier[place] > 0 for place in PLACES if more[place])
-                    assert all(later[place] > earlier[place] == 0 for place in PLACES if not more[place])
+            scene.kill()
+            await scene.produce(more)
+            await accounts.all_say(more)
+            before = await accounts.seconds()
+            await scene.produce(yet_more)
+            waiting = {place: more[place] + yet_more[place] for place in PLACES}
+            await accounts.all_say(waiting)
+            after = await accounts.seconds()
+            for earlier, later in zip(before, after, strict=True):
+                assert all(later[place] > earlier[place] > 0 for place in PLACES if more[place])
+                assert all(later[place] > earlier[place] == 0 for place in PLACES if not more[place])
 
-                # The page speaks of workers once Kafka has given up on the dead ones.
-                def words(group: str) -> tuple[str, str]:
-                    amount = sum(waiting[place] for place in PLACES if place[0] == group)
-                    return "No worker is running", f"{amount} records"
+            # The page speaks of workers once Kafka has given up on the dead ones.
+            def words(group: str) -> tuple[str, str]:
+                amount = sum(waiting[place] for place in PLACES if place[0] == group)
+                return "No worker is running", f"{amount} records"
 
-                wanted = {"subscriptions": words(WEBHOOKS), "cohorts": words(CHANGES)}
-                page: dict[str, tuple[str, str]] = {}
+            wanted = {"subscriptions": words(WEBHOOKS), "cohorts": words(CHANGES)}
+            page: dict[str, tuple[str, str]] = {}
 
-                async def page_says_so() -> bool:
-                    page.update(await accounts.of_the_page())
-                    return page == wanted
+            async def page_says_so() -> bool:
+                page.update(await accounts.of_the_page())
+                return page == wanted
 
-                await until(page_says_so, 30, lambda: f"{page} and not {wanted}")
+            await until(page_says_so, 30, lambda: f"{page} and not {wanted}")
 
-                await scene.start()
-                await until(scene.all_delivered, 60, lambda: scene.said)
-                await accounts.all_say(nothing)
-                for seconds in await accounts.seconds():
-                    assert seconds == nothing
-                assert await accounts.of_the_page() == dict.fromkeys(wanted, ("1 process", "0 records"))
+            await scene.start()
+            await until(scene.all_delivered, 60, lambda: scene.said)
+            await accounts.all_say(nothing)
+            for seconds in await accounts.seconds():
+                assert seconds == nothing
+            assert await accounts.of_the_page() == dict.fromkeys(wanted, ("1 process", "0 records"))

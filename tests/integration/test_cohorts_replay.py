@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +18,6 @@ from tests.worker_process import Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300), pytest.mark.xdist_group("cohorts replay")]
 ANN, BOB, EVE, DAN = "ann@example.com", "bob@example.com", "eve@example.com", "dan@example.com"
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[EmbeddedKafka]:
-    with EmbeddedKafka() as found:
-        yield found
 
 
 @pytest.fixture

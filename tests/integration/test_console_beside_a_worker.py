@@ -60,40 +60,39 @@ async def until(watch: Watch, good: Callable[[Verdict], bool]) -> Verdict:
         raise AssertionError(f"{found} {watch.picture.evidence(SHOP)}") from None
 
 
-async def test_refused_as_the_worker_says_then_as_the_letters_say_then_connected_again(tmp_path: Path) -> None:
+async def test_refused_as_the_worker_says_then_as_the_letters_say_then_connected_again(
+    broker: EmbeddedKafka, tmp_path: Path
+) -> None:
     port = pick_port()
-    with EmbeddedKafka() as broker:
-        async with AmplitudeStandIn(api_keys={"another-key"}) as amplitude:
-            file = operations.settings_file(
-                broker.bootstrap_servers, tmp_path / "listwire.toml", amplitude=amplitude.url
-            )
-            file.write_text(
-                f"{file.read_text()}\n[delivery]\npark_after = 8\nprobe_every = 1\n"
-                f'[console]\nworkers = ["http://127.0.0.1:{port}"]\n'
-            )
-            settings = operations.settings_of(file)
-            await kafka_admin.ensure(settings)
-            watch = Watch(settings)
-            async with watch.running():
-                async with worker(file, port):
-                    await until(watch, lambda v: v.words == "Waiting for the first event" and not v.notes)
-                    await post(settings, 1)
-                    # No letter yet: the vendor itself is asked what it has against the key.
-                    await until(watch, lambda v: v.words == "Refused: Amplitude says the API key is invalid")
-                    async with asyncio.timeout(60):
-                        while not watch.picture.letters.count:
-                            await asyncio.sleep(0.1)
-                    await until(watch, lambda v: v.words == "Refused: Amplitude says the API key is invalid")
-                found = await until(watch, lambda v: NO_WORKER in v.notes)
-                assert found.words == "Refused: Amplitude says the API key is invalid", "the letters say it too"
-                amplitude.api_keys = None
-                async with worker(file, port):
-                    await until(watch, lambda v: "started since" in "".join(v.notes))
-                    await post(settings, 2)
-                    await until(watch, lambda v: v.words == "Connected")
-                await post(settings, 3)
-                found = await until(watch, lambda v: v.words.startswith("Behind by"))
-                assert found.notes == (NO_WORKER,)
+    async with AmplitudeStandIn(api_keys={"another-key"}) as amplitude:
+        file = operations.settings_file(broker.bootstrap_servers, tmp_path / "listwire.toml", amplitude=amplitude.url)
+        file.write_text(
+            f"{file.read_text()}\n[delivery]\npark_after = 8\nprobe_every = 1\n"
+            f'[console]\nworkers = ["http://127.0.0.1:{port}"]\n'
+        )
+        settings = operations.settings_of(file)
+        await operations.fresh_topics(settings)
+        watch = Watch(settings)
+        async with watch.running():
+            async with worker(file, port):
+                await until(watch, lambda v: v.words == "Waiting for the first event" and not v.notes)
+                await post(settings, 1)
+                # No letter yet: the vendor itself is asked what it has against the key.
+                await until(watch, lambda v: v.words == "Refused: Amplitude says the API key is invalid")
+                async with asyncio.timeout(60):
+                    while not watch.picture.letters.count:
+                        await asyncio.sleep(0.1)
+                await until(watch, lambda v: v.words == "Refused: Amplitude says the API key is invalid")
+            found = await until(watch, lambda v: NO_WORKER in v.notes)
+            assert found.words == "Refused: Amplitude says the API key is invalid", "the letters say it too"
+            amplitude.api_keys = None
+            async with worker(file, port):
+                await until(watch, lambda v: "started since" in "".join(v.notes))
+                await post(settings, 2)
+                await until(watch, lambda v: v.words == "Connected")
+            await post(settings, 3)
+            found = await until(watch, lambda v: v.words.startswith("Behind by"))
+            assert found.notes == (NO_WORKER,)
 
 
 async def test_a_kafka_that_goes_and_comes_back_leaves_the_picture_standing_meanwhile(tmp_path: Path) -> None:

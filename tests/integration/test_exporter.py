@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,20 +22,6 @@ from tests.unit.letters import letter, mark_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("exporter")]
 KINDS = {"connection": "sources.newsletter", "reason": "connection_refused"}
-
-
-@pytest.fixture(scope="module")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedKafka, Path]]:
-    directory = tmp_path_factory.mktemp("exporter")
-    with EmbeddedKafka() as broker:
-        yield broker, operations.settings_file(broker.bootstrap_servers, directory / "listwire.toml")
-
-
-@pytest.fixture
-async def settings(kafka: tuple[EmbeddedKafka, Path]) -> Settings:
-    found = operations.settings_of(kafka[1])
-    await operations.fresh_topics(found)
-    return found
 
 
 @asynccontextmanager
@@ -132,10 +118,7 @@ class Later:
         return event.is_set()
 
 
-async def test_a_broker_that_goes_away_is_told_and_found_again(
-    kafka: tuple[EmbeddedKafka, Path], settings: Settings
-) -> None:
-    broker, _path = kafka
+async def test_a_broker_that_goes_away_is_told_and_found_again(broker: EmbeddedKafka, settings: Settings) -> None:
     clock = Later()
     await produce(settings, 2)
     async with exporting(settings, clock) as exporter:
@@ -161,9 +144,7 @@ async def test_a_broker_that_goes_away_is_told_and_found_again(
         assert lag(0) == 3
 
 
-async def test_topics_that_are_absent_are_named_and_waited_for(kafka: tuple[EmbeddedKafka, Path]) -> None:
-    settings = operations.settings_of(kafka[1])
-    await operations.fresh_topics(settings)
+async def test_topics_that_are_absent_are_named_and_waited_for(settings: Settings) -> None:
     async with admin_client(settings.kafka) as admin:
         await admin.delete_topics([topics.DEAD_LETTERS])
     async with exporting(settings) as exporter:
@@ -175,12 +156,10 @@ async def test_topics_that_are_absent_are_named_and_waited_for(kafka: tuple[Embe
                 await asyncio.sleep(0.1)
 
 
-async def test_the_command_answers_over_http_until_it_is_told_to_stop(
-    kafka: tuple[EmbeddedKafka, Path], settings: Settings
-) -> None:
+async def test_the_command_answers_over_http_until_it_is_told_to_stop(config: Path, settings: Settings) -> None:
     await produce(settings, 2)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "listwire", "exporter", "--config", str(kafka[1]), "--host", "127.0.0.1", "--port", "0",
+        sys.executable, "-m", "listwire", "exporter", "--config", str(config), "--host", "127.0.0.1", "--port", "0",
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stderr is not None

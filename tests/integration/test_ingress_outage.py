@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -21,29 +22,20 @@ from listwire import kafka, topics
 from listwire.clock import SystemClock
 from listwire.settings import load
 from sandbox.kafka import EmbeddedKafka
-from tests.contract.commands import listwire
 from tests.ingress_process import ALL_SECRETS, FORM, HOOK, Ingress, record, running, settings_file
+from tests.integration.operations import fresh_topics, settings_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180), pytest.mark.xdist_group("ingress outage")]
 
 
 @pytest.fixture(scope="module")
-def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
-    with EmbeddedKafka() as found:
-        directory = tmp_path_factory.mktemp("topics")
-        settings = settings_file(directory, found.bootstrap_servers)
-        assert listwire("--config", settings, "topics", "ensure", cwd=directory).code == 0
-        yield found
+def own_topics(listwire_broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> None:
+    settings = settings_file(tmp_path_factory.mktemp("topics"), listwire_broker.start().bootstrap_servers)
+    asyncio.run(fresh_topics(settings_of(settings)))
 
 
 @pytest.fixture
-def broker(own_broker: EmbeddedKafka) -> EmbeddedKafka:
-    """Up, whatever the test before did to it; the same port and data."""
-    return own_broker.start()
-
-
-@pytest.fixture
-def settings(broker: EmbeddedKafka, tmp_path: Path) -> Path:
+def settings(own_topics: None, broker: EmbeddedKafka, tmp_path: Path) -> Path:
     return settings_file(tmp_path, broker.bootstrap_servers)
 
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from listwire import metrics, topics
-from listwire.kafka_admin import ensure
 from sandbox.amplitude import AmplitudeStandIn
 from sandbox.kafka import EmbeddedKafka
 from tests import worker_process as processes
 from tests.contract.commands import listwire
 from tests.delivery_bench import event_record
 from tests.exporter_process import Exporter, Series, series
+from tests.integration.operations import fresh_topics
 from tests.worker_process import API_KEY, OTHER_KEY, PARTITIONS, Worker, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -25,12 +24,6 @@ GROUP = topics.SUBSCRIPTIONS_GROUP
 # Partition: records, committed offset. One partition is wholly read, one not at all (never committed), two in part.
 WAITING = {0: (9, 4), 1: (5, 5), 2: (7, None), 3: (12, 1)}
 LEFT = {p: records - (committed or 0) for p, (records, committed) in WAITING.items()}
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[EmbeddedKafka]:
-    with EmbeddedKafka() as found:
-        yield found
 
 
 async def commit(config: Path) -> None:
@@ -79,7 +72,7 @@ async def test_three_accounts_of_a_dead_workers_lag_agree_and_a_worker_brings_al
 ) -> None:
     async with AmplitudeStandIn(api_keys={API_KEY, OTHER_KEY}) as amplitude:
         config = processes.settings_file(tmp_path, broker.bootstrap_servers, amplitude.url)
-        await ensure(processes.settings_of(config))
+        await fresh_topics(processes.settings_of(config))
         number = 0
         for partition, (records, _committed) in WAITING.items():
             batch = [event_record(number + n, partition) for n in range(records)]

@@ -17,7 +17,6 @@ import httpx
 import pytest
 
 from listwire import topics
-from listwire.kafka_admin import ensure
 from listwire.kafka_reader import Reader
 from sandbox.amplitude import AmplitudeStandIn
 from sandbox.kafka import EmbeddedKafka
@@ -26,6 +25,7 @@ from tests import worker_process as processes
 from tests.contract.commands import listwire
 from tests.exporter_process import Exporter
 from tests.ingress_process import Ingress
+from tests.integration.operations import fresh_topics
 from tests.webhook_bodies import AUDIENCE, webhook
 from tests.worker_process import Worker, until
 
@@ -142,47 +142,46 @@ async def written(config: Path) -> str:
     return "\n".join(found)
 
 
-async def test_no_planted_secret_is_in_anything_that_listwire_says(tmp_path: Path) -> None:
+async def test_no_planted_secret_is_in_anything_that_listwire_says(broker: EmbeddedKafka, tmp_path: Path) -> None:
     heard: dict[str, str] = {}
-    with EmbeddedKafka() as broker:
-        async with AmplitudeStandIn(api_keys={AMPLITUDE}) as amplitude:
-            amplitude.faults.refuse_key(AMPLITUDE)
-            config = settings_file(tmp_path, broker.bootstrap_servers, amplitude.url)
-            await ensure(processes.settings_of(config))
-            ingress, worker = Ingress(config, tmp_path / "ingress.log"), Worker(config)
-            try:
-                await asyncio.to_thread(ingress.wait_until_ready, 60)
-                await worker.ready(2)
-                async with Exporter(config) as exporter:
-                    answers = [answer async for answer in requests(ingress)]
-                    assert [answer.status_code for answer in answers[:3]] == [204, 204, 204]
-                    assert all(
-                        answer.status_code >= 400 for answer in answers[3:] if answer.request.method in {"POST", "PUT"}
-                    )
-                    heard["answers"] = "\n".join(f"{each.headers} {each.text}" for each in answers)
+    async with AmplitudeStandIn(api_keys={AMPLITUDE}) as amplitude:
+        amplitude.faults.refuse_key(AMPLITUDE)
+        config = settings_file(tmp_path, broker.bootstrap_servers, amplitude.url)
+        await fresh_topics(processes.settings_of(config))
+        ingress, worker = Ingress(config, tmp_path / "ingress.log"), Worker(config)
+        try:
+            await asyncio.to_thread(ingress.wait_until_ready, 60)
+            await worker.ready(2)
+            async with Exporter(config) as exporter:
+                answers = [answer async for answer in requests(ingress)]
+                assert [answer.status_code for answer in answers[:3]] == [204, 204, 204]
+                assert all(
+                    answer.status_code >= 400 for answer in answers[3:] if answer.request.method in {"POST", "PUT"}
+                )
+                heard["answers"] = "\n".join(f"{each.headers} {each.text}" for each in answers)
 
-                    # The vendor's words, which repeat the key, have come through the worker into letters.
-                    async def buried() -> bool:
-                        return (await written(config)).count("connection_refused") >= 3
+                # The vendor's words, which repeat the key, have come through the worker into letters.
+                async def buried() -> bool:
+                    return (await written(config)).count("connection_refused") >= 3
 
-                    await until(buried, 60, lambda: f"no dead letters; {worker.output}")
-                    for page in ("/metrics", "/healthz", "/readyz"):
-                        heard[f"worker {page}"] = (await worker.get(page))[1]
-                        async with httpx.AsyncClient(trust_env=False) as http:
-                            heard[f"ingress {page}"] = (await http.get(ingress.url + page)).text
-                            heard[f"exporter {page}"] = (await http.get(exporter.url + page)).text
-                    for command in (
-                        ("lag", "--json"), ("check",), ("check", "--json"), ("hooks", "ls"), ("topics", "verify"),
-                        ("dead-letters", "ls", "--all"), ("dead-letters", "ls", "--all", "--json"), ("dead-letters", "export", "-"),
-                        ("dead-letters", "replay", "--dry-run"), ("trace", "contact1@example.com", "--json"),
-                    ):  # fmt: skip
-                        said = await asyncio.to_thread(listwire, *command, "--config", config, cwd=tmp_path)
-                        heard[" ".join(command)] = said.all
-                    heard["topics"] = await written(config)
-            finally:
-                await worker.end()
-                await asyncio.to_thread(ingress.stop)
-            heard |= {"worker": worker.output, "ingress": ingress.output, "exporter": exporter.output}
+                await until(buried, 60, lambda: f"no dead letters; {worker.output}")
+                for page in ("/metrics", "/healthz", "/readyz"):
+                    heard[f"worker {page}"] = (await worker.get(page))[1]
+                    async with httpx.AsyncClient(trust_env=False) as http:
+                        heard[f"ingress {page}"] = (await http.get(ingress.url + page)).text
+                        heard[f"exporter {page}"] = (await http.get(exporter.url + page)).text
+                for command in (
+                    ("lag", "--json"), ("check",), ("check", "--json"), ("hooks", "ls"), ("topics", "verify"),
+                    ("dead-letters", "ls", "--all"), ("dead-letters", "ls", "--all", "--json"), ("dead-letters", "export", "-"),
+                    ("dead-letters", "replay", "--dry-run"), ("trace", "contact1@example.com", "--json"),
+                ):  # fmt: skip
+                    said = await asyncio.to_thread(listwire, *command, "--config", config, cwd=tmp_path)
+                    heard[" ".join(command)] = said.all
+                heard["topics"] = await written(config)
+        finally:
+            await worker.end()
+            await asyncio.to_thread(ingress.stop)
+        heard |= {"worker": worker.output, "ingress": ingress.output, "exporter": exporter.output}
     assert "Invalid API key" in heard["topics"], "the refusal that repeats the key was not heard"
     assert "[redacted]" in heard["topics"]
     assert {where: found for where, words in heard.items() if (found := leaks(words))} == {}

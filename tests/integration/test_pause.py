@@ -14,13 +14,12 @@ from pathlib import Path
 import pytest
 
 from listwire import topics
-from listwire.kafka_admin import ensure
 from listwire.kafka_reader import Reader
 from listwire.settings import Settings, load
 from sandbox.amplitude import AmplitudeStandIn
 from sandbox.kafka import EmbeddedKafka
 from tests.contract.commands import listwire
-from tests.integration.operations import producer
+from tests.integration.operations import fresh_topics, producer
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -78,38 +77,37 @@ async def worker(file: Path) -> AsyncIterator[subprocess.Popen[bytes]]:
         await asyncio.to_thread(process.wait, 30)
 
 
-async def test_a_paused_source_is_parked_the_other_flows_and_resume_brings_it_all_back(tmp_path: Path) -> None:
-    with EmbeddedKafka() as broker:
-        async with AmplitudeStandIn(keep="full") as amplitude:
-            file = settings_file(tmp_path, broker.bootstrap_servers, amplitude.url)
-            settings = load(file, {})
-            await ensure(settings)
-            paused = await asyncio.to_thread(
-                listwire, "pause", "one", "--why", "a migration", "--config", file, cwd=tmp_path
-            )
-            assert paused.code == 0, paused.err
-            assert "sources.one is paused" in paused.out
-            async with worker(file):
-                await post(settings, "one", range(5))
-                await post(settings, "two", range(5, 10))
-                await until(lambda: _async(len(amplitude.state) == 5))
-                await until(lambda: _dead(settings, 5))
-                assert {event["event_properties"]["source"] for event in amplitude.state.events} == {"two"}
-                letters = await asyncio.to_thread(
-                    listwire, "dead-letters", "ls", "--json", "--config", file, cwd=tmp_path
-                )
-                assert "connection_refused" in letters.out
-                assert "sources.one" in letters.out
-                resumed = await asyncio.to_thread(listwire, "resume", "sources.one", "--config", file, cwd=tmp_path)
-                assert resumed.code == 0, resumed.err
-                assert "5 letters replayed" in resumed.out
-                await until(lambda: _async(len(amplitude.state) == 10))
-                back = [
-                    event["event_properties"]["contact_id"]
-                    for event in amplitude.state.events
-                    if event["event_properties"]["source"] == "one"
-                ]
-                assert back == [f"c{number}" for number in range(5)]
+async def test_a_paused_source_is_parked_the_other_flows_and_resume_brings_it_all_back(
+    broker: EmbeddedKafka, tmp_path: Path
+) -> None:
+    async with AmplitudeStandIn(keep="full") as amplitude:
+        file = settings_file(tmp_path, broker.bootstrap_servers, amplitude.url)
+        settings = load(file, {})
+        await fresh_topics(settings)
+        paused = await asyncio.to_thread(
+            listwire, "pause", "one", "--why", "a migration", "--config", file, cwd=tmp_path
+        )
+        assert paused.code == 0, paused.err
+        assert "sources.one is paused" in paused.out
+        async with worker(file):
+            await post(settings, "one", range(5))
+            await post(settings, "two", range(5, 10))
+            await until(lambda: _async(len(amplitude.state) == 5))
+            await until(lambda: _dead(settings, 5))
+            assert {event["event_properties"]["source"] for event in amplitude.state.events} == {"two"}
+            letters = await asyncio.to_thread(listwire, "dead-letters", "ls", "--json", "--config", file, cwd=tmp_path)
+            assert "connection_refused" in letters.out
+            assert "sources.one" in letters.out
+            resumed = await asyncio.to_thread(listwire, "resume", "sources.one", "--config", file, cwd=tmp_path)
+            assert resumed.code == 0, resumed.err
+            assert "5 letters replayed" in resumed.out
+            await until(lambda: _async(len(amplitude.state) == 10))
+            back = [
+                event["event_properties"]["contact_id"]
+                for event in amplitude.state.events
+                if event["event_properties"]["source"] == "one"
+            ]
+            assert back == [f"c{number}" for number in range(5)]
 
 
 async def _async(value: bool) -> bool:

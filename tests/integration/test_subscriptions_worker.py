@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic, RecordsToDelete
 
 from listwire import topics
-from listwire.kafka_admin import admin_client, ensure
+from listwire.kafka_admin import admin_client
 from listwire.kafka_reader import Reader, Record
 from sandbox.amplitude import AmplitudeStandIn
 from sandbox.faults import Fault
@@ -24,6 +24,7 @@ from tests import webhook_bodies as bodies
 from tests import worker_process as processes
 from tests.delivery_bench import Record as Webhook
 from tests.delivery_bench import event_record
+from tests.integration.operations import fresh_topics
 from tests.webhook_bodies import AUDIENCE, webhook
 from tests.worker_process import API_KEY, OTHER_KEY, PARTITIONS, Worker, until
 
@@ -31,12 +32,10 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180), pytest.mark.xdist_gro
 
 
 @pytest.fixture(scope="module")
-def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
-    with EmbeddedKafka() as found:
-        directory = tmp_path_factory.mktemp("topics")
-        config = processes.settings_file(directory, found.bootstrap_servers, "http://127.0.0.1:1")
-        asyncio.run(ensure(processes.settings_of(config)))
-        yield found
+def own_topics(listwire_broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> None:
+    directory = tmp_path_factory.mktemp("topics")
+    config = processes.settings_file(directory, listwire_broker.start().bootstrap_servers, "http://127.0.0.1:1")
+    asyncio.run(fresh_topics(processes.settings_of(config)))
 
 
 @dataclass
@@ -111,11 +110,10 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(own_broker: EmbeddedKafka, tmp_path: Path) -> AsyncIterator[Stage]:
-    own_broker.start()
+async def stage(own_topics: None, broker: EmbeddedKafka, tmp_path: Path) -> AsyncIterator[Stage]:
     async with AmplitudeStandIn(api_keys={API_KEY, OTHER_KEY}) as amplitude:
-        config = processes.settings_file(tmp_path, own_broker.bootstrap_servers, amplitude.url)
-        found = Stage(own_broker, amplitude, tmp_path, config)
+        config = processes.settings_file(tmp_path, broker.bootstrap_servers, amplitude.url)
+        found = Stage(broker, amplitude, tmp_path, config)
         found.letters_from = await processes.begin_afresh(config)
         try:
             yield found
