@@ -30,7 +30,7 @@ demo: $(STAMP) ## both flows against stand-ins, with a real Kafka; ONCE=1 runs o
 
 .PHONY: test
 test: $(STAMP) browser-ready ## the whole suite, an embedded Kafka included; ARGS="-k lane" narrows it
-	@$(BIN)/pytest -n 3 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n 4 --dist loadgroup $(ARGS)
 
 .PHONY: chaos
 chaos: $(STAMP) ## kills, freezes and joins processes under load, then checks every promise; MINUTES=5 SEED=1, see docs/chaos.md

@@ -14,7 +14,7 @@ import signal
 from collections import defaultdict
 from pathlib import Path
 
-import httpx
+import aiohttp
 import orjson
 import pytest
 
@@ -59,10 +59,10 @@ class Poster:
         self._number = 0
 
     async def run(self) -> None:
-        async with httpx.AsyncClient(timeout=12, trust_env=False) as http:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(12)) as http:
             await asyncio.gather(*[self._contact(contact, http) for contact in range(CONTACTS)])
 
-    async def _contact(self, contact: int, http: httpx.AsyncClient) -> None:
+    async def _contact(self, contact: int, http: aiohttp.ClientSession) -> None:
         await asyncio.sleep(EVERY * contact / CONTACTS)
         while not self.enough.is_set():
             self._number += 1
@@ -75,10 +75,11 @@ class Poster:
             self.answered[contact].append(orjson.loads(event.body)["insert_id"])
             await asyncio.sleep(EVERY)
 
-    async def _taken(self, body: bytes, http: httpx.AsyncClient) -> bool:
+    async def _taken(self, body: bytes, http: aiohttp.ClientSession) -> bool:
         try:
-            return (await http.post(self.url, content=body, headers=FORM)).is_success
-        except httpx.HTTPError:
+            async with http.post(self.url, data=body, headers=FORM) as answer:
+                return answer.ok
+        except (aiohttp.ClientError, TimeoutError):
             return False
 
     @property
