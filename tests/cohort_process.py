@@ -27,13 +27,6 @@ from tests.worker_process import Worker, until
 PARTITIONS: Final = 4
 AUDIENCE: Final = "a6b5da1054"
 TAG: Final = "Power users"
-# As the command, for `Worker`, which starts the other one by itself.
-COHORTS: Final = """
-import sys
-from listwire.cli import main
-sys.argv = ["listwire", "--config", sys.argv[1], "worker", "cohorts"]
-main()
-"""
 NEWSLETTER: Final = f"""
 [cohort_syncs.newsletter]
 mailchimp = "acme"
@@ -105,7 +98,7 @@ base_url = "{self.mailchimp.url}"
 """)
 
     async def worker(self, *, ready: bool = True) -> Worker:
-        made = Worker(self.config, f"worker{len(self.workers)}", code=COHORTS)
+        made = Worker(self.config, f"worker{len(self.workers)}", kind="cohorts")
         self.workers.append(made)
         if ready:
             await made.ready()

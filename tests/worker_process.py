@@ -28,6 +28,7 @@ from listwire.kafka_groups import read_group
 from listwire.kafka_reader import Reader, Record
 from listwire.settings import Settings, load
 from tests.delivery_bench import Record as Webhook
+from tests.forked import Forked
 from tests.webhook_bodies import AUDIENCE
 
 PARTITIONS: Final = 4
@@ -74,23 +75,21 @@ amplitude = "other"
 class Worker:
     """`output` is all it has written so far. `code` runs instead of the command, with the settings file as its argument."""
 
-    def __init__(self, config: Path, name: str = "worker", *, code: str | None = None) -> None:
+    def __init__(
+        self, config: Path, name: str = "worker", *, kind: str = "subscriptions", code: str | None = None
+    ) -> None:
         self.config = config
         self._log = config.parent / f"{name}.log"
         self._url = ""
-        program = ["-m", "listwire", "--config", str(config), "worker", "subscriptions"]
-        if code is not None:
-            program = ["-c", code, str(config)]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("LISTWIRE_")}
-        with self._log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, *program],
-                cwd=Path(__file__).parent.parent,
-                env=clean,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+        how: Any = {"cwd": Path(__file__).parent.parent, "env": clean}
+        self.process: Forked | subprocess.Popen[bytes]
+        with self._log.open("wb") as output, Path(os.devnull).open("rb") as nothing:
+            how |= {"stdin": nothing, "stdout": output, "stderr": output}
+            if code is None:
+                self.process = Forked(["--config", str(config), "worker", kind], **how)
+            else:
+                self.process = subprocess.Popen([sys.executable, "-c", code, str(config)], **how)
 
     @property
     def output(self) -> str:

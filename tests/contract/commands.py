@@ -10,11 +10,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from unittest import mock
 
 import structlog
 
 from listwire.cli import main
+from tests.forked import Forked
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,25 @@ class Ran:
 def listwire(*arguments: str | Path, cwd: Path, timeout: float = 60, stdin: str | None = None, **environ: str) -> Ran:
     """Exit code and both outputs. Never a terminal."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LISTWIRE_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "listwire", *map(str, arguments)],
-        cwd=cwd,
-        env={**clean, "COLUMNS": "200", "NO_COLOR": "1", **environ},
-        input=stdin if stdin is not None else "",
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+        given.write((stdin or "").encode())
+        given.seek(0)
+        process = Forked(
+            [*map(str, arguments)],
+            cwd=cwd,
+            env={**clean, "COLUMNS": "200", "NO_COLOR": "1", **environ},
+            stdin=given,
+            stdout=out,
+            stderr=err,
+        )
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        for each in (out, err):
+            each.seek(0)
+        return Ran(code, out.read().decode(), err.read().decode())
 
 
 def listwire_here(*arguments: str | Path, cwd: Path) -> Ran:

@@ -27,7 +27,7 @@ from sandbox.kafka import EmbeddedKafka
 from sandbox.mailchimp import API_KEY as MAILCHIMP_KEY
 from sandbox.mailchimp import MailchimpStandIn
 from tests import worker_process as processes
-from tests.cohort_process import COHORTS, NEWSLETTER, Message, members
+from tests.cohort_process import NEWSLETTER, Message, members
 from tests.contract.commands import listwire
 from tests.delivery_bench import event_record
 from tests.exporter_process import Exporter, Series
@@ -164,7 +164,7 @@ class Scene:
         number = len(self.workers)
         self.workers += [
             Worker(self.config, f"subscriptions{number}"),
-            Worker(self.config, f"cohorts{number}", code=COHORTS),
+            Worker(self.config, f"cohorts{number}", kind="cohorts"),
         ]
         for worker in self.workers[number:]:
             await worker.ready(PARTITIONS)

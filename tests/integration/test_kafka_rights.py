@@ -35,7 +35,6 @@ from sandbox.amplitude import AmplitudeStandIn
 from sandbox.mailchimp import MailchimpStandIn
 from stream.worker import letters_producer
 from tests import exporter_process
-from tests.cohort_process import COHORTS
 from tests.contract.commands import listwire_here
 from tests.contract.test_console_command import running as console_running
 from tests.ingress_process import FORM, Ingress
@@ -241,7 +240,7 @@ def worker(kafka: Secured, kind: str, amplitude: str, mailchimp: str) -> Worker:
     config = kafka.config(f"worker-{kind}")
     text = config.read_text().replace('base_url = "http://127.0.0.1:1"', f'base_url = "{mailchimp}"', 1)
     config.write_text(text.replace('base_url = "http://127.0.0.1:1"', f'base_url = "{amplitude}"'))
-    return Worker(config, kind, code=COHORTS if kind == "cohorts" else None)
+    return Worker(config, kind, kind=kind)
 
 
 @contextlib.asynccontextmanager
