@@ -110,6 +110,18 @@ class _Server(Server):  # type: ignore[misc]
         self.stopping.set()
         super().shutdown(exit_code)
 
+    def _stop_workers(self) -> None:
+        """Granian's own takes a worker that is just ending, its files closed and its memory not yet freed, for one that refuses,
+        and warns of killing it. So this waits until they are gone, or late.
+        """
+        end = time.monotonic() + _STOP_WITHIN
+        for worker in self.wrks:
+            worker.terminate()
+        while any(worker.is_alive() for worker in self.wrks) and time.monotonic() < end:
+            time.sleep(0.01)
+        self.workers_kill_timeout = 0.1  # all have had theirs
+        super()._stop_workers()
+
 
 def _run(settings: Settings, host: str, port: int, connections: int) -> int:
     importlib.import_module("ingress.worker")  # once, for all that are forked

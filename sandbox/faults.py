@@ -220,7 +220,7 @@ class Faults:
                 await asyncio.sleep(lag * (1 - self.accept_at))
             return answer
         self.injected[fault.label] += 1
-        return await self._act(request, accept, fault, lag)
+        return await self._act(request, accept, fault, lag, self._released)
 
     async def _choose(self, request: web.Request) -> Fault | None:
         now = self._clock()
@@ -237,7 +237,10 @@ class Faults:
             return self._mix_dice.choices(self._mix.faults, self._mix.weights or None)[0]
         return None
 
-    async def _act(self, request: web.Request, accept: Handler, fault: Fault, lag: float) -> web.StreamResponse:
+    async def _act(
+        self, request: web.Request, accept: Handler, fault: Fault, lag: float, released: asyncio.Event
+    ) -> web.StreamResponse:
+        """`released` is set by the first `release()` after the fault was chosen."""
         canned: web.StreamResponse = web.Response(
             status=fault.status, body=fault.body.encode(), content_type=fault.content_type, headers=fault.headers
         )
@@ -264,18 +267,18 @@ class Faults:
             case "truncate":
                 return await truncate(request, real)
             case "hang":
-                await self._hang(request)
+                await _hang(request, released)
         reset(request)
         return canned
 
-    async def _hang(self, request: web.Request) -> None:
-        """Until the client is gone or everything is released. aiohttp tells a handler of a lost client only through
-        the transport, so it is looked at four times a second.
-        """
-        released = self._released
-        while request.transport is not None and not request.transport.is_closing() and not released.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(released.wait(), 0.25)
+
+async def _hang(request: web.Request, released: asyncio.Event) -> None:
+    """Until the client is gone or everything is released. aiohttp tells a handler of a lost client only through
+    the transport, so it is looked at four times a second.
+    """
+    while request.transport is not None and not request.transport.is_closing() and not released.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(released.wait(), 0.25)
 
 
 def outages(seed: int, span: float, faults: Sequence[Fault], *, gap: float, length: float) -> list[Fault]:

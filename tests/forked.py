@@ -2,7 +2,7 @@
 
 One helper for each of pytest's processes imports Listwire and runs nothing (this file, as a program); it forks for every command.
 What comes out is a process like any other, with its own arguments, environment, files and signals; only its command line in /proc is
-the helper's. A warden stands over each, keeps its exit code, and keeps its id from being given to another until nobody asks.
+the helper's, and what a module reads from the environment while it is imported. A warden stands over each, keeps its exit code, and keeps its id from being given to another until nobody asks.
 """
 
 from __future__ import annotations

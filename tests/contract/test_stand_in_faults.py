@@ -98,6 +98,16 @@ async def test_a_hung_request_is_never_answered_until_it_is_released(
     assert (await client.post("/", content=b"body")).status_code == 200
 
 
+async def test_a_request_that_is_about_to_hang_is_released_too(vendor: Vendor, client: httpx.AsyncClient) -> None:
+    vendor.faults.add(Fault(kind="hang", when="after", delay=0.2))
+    waiting = asyncio.create_task(client.post("/", content=b"body", timeout=5))
+    while not vendor.faults.injected["hang after"]:
+        await asyncio.sleep(0.01)
+    vendor.faults.clear()
+    with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+        await waiting
+
+
 async def test_a_dribbled_answer_is_whole_but_late(vendor: Vendor, client: httpx.AsyncClient) -> None:
     vendor.faults.add(Fault(kind="dribble", when="after", chunk=10, pause=0.01, times=1))
     assert (await client.post("/")).json()["ok"] is True
