@@ -22,7 +22,6 @@ import pytest
 
 from bench.attacks import KINDS, Kind
 from ingress import answers
-from sandbox.kafka import EmbeddedKafka
 from tests.bad_requests import SHAPES, SMUGGLED, Shape, chunks, request
 from tests.ingress_process import COHORTS, FORM, HOOK, JSON, Ingress, whole
 from tests.ingress_sockets import MIB, Topics, ask, drip, statuses, unread
@@ -32,11 +31,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120), pytest.mark.xdist_gro
 # What the server beneath answers before a request is one, and the interim answer that a peer has asked for.
 BENEATH: Final = {100, 400, 431}
 DOCUMENTED: Final = BENEATH | set(answers.WORDS) - {500}
-
-
-@pytest.fixture(scope="module")
-def bootstrap(listwire_broker: EmbeddedKafka) -> str:
-    return listwire_broker.start().bootstrap_servers
 
 
 @pytest.fixture(scope="module")

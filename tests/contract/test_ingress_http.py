@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from listwire import topics
-from sandbox.kafka import EmbeddedKafka
 from tests.ingress_process import (
     ALL_SECRETS,
     AWKWARD,
@@ -32,12 +31,6 @@ from tests.ingress_process import (
 from tests.webhook_bodies import SUBSCRIBE
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120), pytest.mark.xdist_group("ingress http")]
-
-
-@pytest.fixture(scope="module")
-def bootstrap(listwire_broker: EmbeddedKafka) -> str:
-    """Not the broker that all tests share: the ingress writes to Listwire's own topics."""
-    return listwire_broker.start().bootstrap_servers
 
 
 @pytest.fixture(scope="module")

@@ -15,17 +15,11 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from listwire import topics
-from sandbox.kafka import EmbeddedKafka
 from tests.contract.commands import Ran, listwire
 from tests.ingress_process import ALL_SECRETS, COHORTS, FORM, HOOK, JSON, Ingress, running, settings_file
 from tests.integration.operations import fresh_topics, settings_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120), pytest.mark.xdist_group("ingress start")]
-
-
-@pytest.fixture(scope="module")
-def bootstrap(listwire_broker: EmbeddedKafka) -> str:
-    return listwire_broker.start().bootstrap_servers
 
 
 @pytest.fixture(scope="module")
