@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 
 from listwire import logs
@@ -27,6 +28,8 @@ GATHER = 0.04
 # What aiokafka has ready then is what it was given `GATHER` ago, when the first record came. So it is asked once more, for as
 # many seconds at most as a broker needs to hand over what it has.
 ONCE_MORE = 0.01
+# Seconds until Kafka is asked again where a partition begins.
+ASK_AGAIN = 0.5
 # Seconds that the commit of a stopping process may take.
 LAST_COMMIT = 5.0
 
@@ -95,10 +98,10 @@ class RunThread(driver.AIOKafkaConsumerThread):
         try:
             fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
             if self.consumer.gathering and 0 < sum(map(len, fetched.values())) < SMALL:
-                more = await super()._fetch_records(consumer, active_partitions, ONCE_MORE, max_records)
-                fetched = {tp: [*fetched.get(tp, ()), *more.get(tp, ())] for tp in {**fetched, **more}}
+                fetched = await self._once_more(assignment, fetched, consumer, active_partitions, max_records)
         except UnicodeDecodeError:
-            fetched = await read_around(consumer, before)
+            # Of another assignment by now, it is met again there, from where that one stands.
+            fetched = await read_around(consumer, before) if assignment.active else {}
         finally:
             if assignment.active:
                 # Where the position was out of Kafka's range meanwhile, nothing was read from it on.
@@ -115,6 +118,24 @@ class RunThread(driver.AIOKafkaConsumerThread):
                 consumer._fetcher.seek_to(tp, min(_or(before.get(tp), records[0].offset), records[0].offset))
             return {}
         return {tp: [reading.run(tp, records, before.get(tp))] for tp, records in fetched.items()}
+
+    async def _once_more(
+        self, assignment: Any, fetched: Any, consumer: Any, active_partitions: Any, max_records: int | None
+    ) -> Any:
+        """What has come meanwhile, behind what is in hand; nothing that happens here may lose that. aiokafka may wait here for a
+        whole rebalance: then what is in hand is of an assignment that has ended, and read again from the commit by whoever
+        has the partition now. To put it back would move the new assignment's position, past all that was not committed.
+        """
+        more: Any = {}
+        try:
+            more = await super()._fetch_records(consumer, active_partitions, ONCE_MORE, max_records)
+        except UnicodeDecodeError:
+            raise  # read around, from in front of both
+        except Exception as fault:
+            log.warning("a fetch failed; what was there before it goes on", fault=repr(fault))
+        if not assignment.active:
+            return more
+        return {tp: [*fetched.get(tp, ()), *more.get(tp, ())] for tp in {**fetched, **more}}
 
 
 class Reading:
@@ -145,7 +166,8 @@ class Reading:
         self.holes.pop(tp, None)
         begin = min(begin, records[0].offset)
         end = max(_or(self.position(tp), 0), records[-1].offset + 1)
-        return Run(records, begin, end, self.first.setdefault(tp, begin))
+        self.first[tp] = min(begin, self.first.get(tp, begin))
+        return Run(records, begin, end, self.first[tp])
 
     def _covered_from(self, tp: Any, begin: int) -> int:
         hole = self.holes.get(tp)
@@ -179,6 +201,7 @@ class RunConsumer(driver.Consumer):
         if runs:
             self.app.progress.moved()
             self._note_made_anew(runs)
+            runs = {tp: [run] for tp, (run,) in runs.items() if await self._begins_at_the_commit(tp, run)}
             if sum(len(run.records) for batch in runs.values() for run in batch) < SMALL:
                 self._small_fetch_at = time.monotonic()
         return runs
@@ -194,6 +217,28 @@ class RunConsumer(driver.Consumer):
                     "reading from before the committed offset", partition=tp, committed=committed, begin=run.begin
                 )
                 self._committed_offset[tp] = self._read_offset[tp] = None
+
+    async def _begins_at_the_commit(self, tp: Any, run: Run) -> bool:
+        """An assignment's first run begins at the group's commit, or where Kafka has deleted what stood there. Whatever else is
+        missing in front of it was fetched and went astray, and no lane could tell, since it takes the first run for the
+        beginning. Then this run is left out, and reading begins again.
+        """
+        committed = self._committed_offset[tp] or 0
+        if not run.begin == run.first > committed:
+            return True
+        while self.flow_active:
+            try:
+                offsets = await self.earliest_offsets(tp)
+                at = max(committed, offsets[tp])
+                if at >= run.begin:
+                    return True
+                log.error("reading did not begin at the commit; it begins again", partition=tp, at=at, was=run.begin)
+                await self.seek_wait({tp: at})
+                return False
+            except (KafkaError, TimeoutError) as fault:
+                log.warning("Kafka does not say where a partition begins", partition=tp, fault=repr(fault))
+                await asyncio.sleep(ASK_AGAIN)
+        return False  # a rebalance: whoever owns the partition next begins at the commit
 
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
         """Runs account for their own holes; Faust's gap tree would grow by one interval a run for ever."""
