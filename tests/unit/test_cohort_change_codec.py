@@ -135,21 +135,29 @@ def test_what_is_no_json_object_is_undecodable(value: bytes | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "reason", "words"),
     [
-        (None, "the record has no value"),
-        (b"[]", "not a JSON object: Expected "),
-        (b"{", "not JSON: Input data was truncated"),
-        (b"{}", "cohort_id is missing"),
-        (b'{"cohort_id":"c","cohort_name":"n","in_cohort":true}', "users is missing"),
-        (b'{"cohort_id":7}', "cohort_id: Expected "),
-        (b'{"cohort_id":"\xff"}', "not JSON: cohort_id: "),
+        (None, Reason.UNDECODABLE, "the record has no value"),
+        (b"[]", Reason.UNDECODABLE, "not a JSON object: Expected "),
+        (b"{", Reason.UNDECODABLE, "not JSON: Input data was truncated"),
+        (b"{}", Reason.MISSING_FIELD, "cohort_id is missing"),
+        (b'{"cohort_id":"c","cohort_name":"n","in_cohort":true}', Reason.MISSING_FIELD, "users is missing"),
+        (b'{"cohort_id":7}', Reason.INVALID_FIELD, "cohort_id: Expected "),
+        (b'{"cohort_id":"\xff"}', Reason.UNDECODABLE, "not JSON: cohort_id: 'utf-8' codec "),
     ],
 )
-def test_a_rejection_begins_with_what_is_wrong_and_where(value: bytes | None, words: str) -> None:
+def test_a_rejection_has_its_reason_and_begins_with_what_is_wrong_and_where(
+    value: bytes | None, reason: Reason, words: str
+) -> None:
     rejection = decode(value)
     assert isinstance(rejection, Rejection)
+    assert rejection.reason is reason
     assert rejection.detail.startswith(words)
+
+
+def test_a_change_says_which_cohort_it_is_and_which_way_they_went() -> None:
+    change = read(AS_WRITTEN)
+    assert (change.cohort_id, change.cohort_name, change.entered, len(change)) == ("c1", "Power users", False, 4)
 
 
 @pytest.mark.parametrize(

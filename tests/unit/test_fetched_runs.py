@@ -303,6 +303,7 @@ def test_to_faust_a_run_is_one_message_at_its_last_offset() -> None:
     run = Run([record(3, value=b"abc"), record(5, value=b"")], 2, 9, 2)
     assert (run.topic, run.partition, run.offset, run.value, run.key, run.headers) == ("topic", 0, 8, run, None, ())
     assert run.weight == 3 + 2 * RECORD_COST
+    assert (run.serialized_key_size, run.serialized_value_size) == (0, 0)
 
 
 def test_a_run_frees_its_records_without_the_garbage_collector() -> None:

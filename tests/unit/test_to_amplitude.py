@@ -10,6 +10,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from listwire.errors import VendorRefused, VendorUnavailable
 from listwire.metrics import Status
@@ -115,6 +116,8 @@ def sized(contact: bytes, size: int = 9) -> Event:
 def test_requests_sent_together_are_alike_in_size_however_busy_a_contact_is() -> None:
     shards = by_contact([sized(bytes([name])) for name in b"aaaaaabcdbcd"], 4, 4)
     assert [b"".join(event.contact for event in shard) for shard in shards] == [b"aaaaaa", b"bdbd", b"cc"]
+    shards = by_contact([sized(bytes([name])) for name in b"aabbccdd"], 4, 2)
+    assert [b"".join(event.contact for event in shard) for shard in shards] == [b"aacc", b"bbdd"]
 
 
 @pytest.mark.parametrize(
@@ -136,6 +139,7 @@ def test_there_are_as_many_requests_as_the_events_need_and_no_more_than_may_be_u
         ([9, 9, 9, 9], 9, 19, [1, 1, 1, 1]),
         ([9, 9, 9, 9, 9], 2, 999, [2, 2, 1]),
         ([9, 99, 9, 9], 9, 20, [1, 1, 2]),
+        ([99, 9], 9, 20, [1, 1]),
         ([9, 4, 5, 9, 9], 9, 20, [2, 2, 1]),
         ([], 9, 20, []),
     ],
@@ -196,6 +200,17 @@ def test_400_naming_none_is_halved_until_the_culprit_is_alone(answer: Answer) ->
 # 413 ------------------------------------------------------------------------------------------------------------------
 
 
+def test_400_naming_events_that_were_not_sent_is_told_in_all_of_its_words() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.amplitude.script = [Invalid({7: "no time", 8: "a bad id"})]
+        assert await bench.events(1)
+        assert bench.buried == [(1, REJECTED)]
+        assert bench.written[0]["headers"]["detail"] == b"a bad id; no time"
+
+    run(main())
+
+
 def test_413_halves_left_half_first_and_finished_before_the_right() -> None:
     async def main() -> None:
         bench = Bench()
@@ -239,6 +254,20 @@ def test_429_all_events_of_the_throttled_users_wait_and_the_others_go_out_at_onc
         ]  # fmt: skip
         assert 15 <= bench.loop.time() < 16
         assert bench.counted() == {"received": 6, "delivered": 6}
+
+    run(main())
+
+
+def test_429_says_in_the_log_how_many_wait() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.amplitude.script = [Throttled(users(1), over_quota_users=users(2))]
+        with capture_logs() as logged:
+            assert await bench.events(1, 2, 3, 4)
+        (line,) = [line for line in logged if line["event"] == "users are throttled"]
+        assert {name: line[name] for name in ("connection", "waiting", "over_quota", "others")} == {
+            "connection": "sources.newsletter", "waiting": 1, "over_quota": 1, "others": 2,
+        }  # fmt: skip
 
     run(main())
 
@@ -431,6 +460,49 @@ def test_a_probe_without_a_clear_answer_leaves_the_connection_parked(answer: Any
     run(main())
 
 
+def test_a_probe_that_is_refused_in_other_words_is_told_in_those() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.amplitude.rule = refuse
+        assert await bench.events(1)
+        await asyncio.sleep(31)
+        bench.amplitude.script = [VendorRefused("amplitude", 400, "Invalid API key")]
+        assert await bench.events(2)
+        assert b"Invalid API key" in bench.written[-1]["headers"]["detail"]
+
+    run(main())
+
+
+def test_a_probe_that_fails_is_said_in_the_log() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.amplitude.rule = refuse
+        assert await bench.events(1)
+        await asyncio.sleep(31)
+        bench.amplitude.script = [DOWN]
+        with capture_logs() as logged:
+            assert await bench.events(2)
+        assert logged == [
+            {
+                "event": "the probe of a parked connection failed", "log_level": "warning",
+                "connection": "sources.newsletter", "detail": DOWN.detail,
+            }
+        ]  # fmt: skip
+
+    run(main())
+
+
+def test_any_answer_about_the_events_ends_a_refusal_of_the_key() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.amplitude.script = [REFUSED, Rejected("not this one")]
+        assert await bench.events(1)
+        assert bench.buried == [(1, REJECTED)]
+        assert (bench.connection.refused_since, bench.connection.status) == (None, Status.CONNECTED)
+
+    run(main())
+
+
 def test_a_probe_that_is_read_but_rejected_shows_that_the_key_is_accepted() -> None:
     async def main() -> None:
         bench = Bench()
@@ -491,6 +563,17 @@ def test_what_had_settled_before_the_key_was_refused_is_not_parked() -> None:
         assert bench.amplitude.numbers == [0, 1]
         assert bench.buried == [(n, PARKED) for n in range(2, 6)]
         assert bench.counted() == {"received": 6, "delivered": 2, "dead_lettered": 4}
+
+    run(main())
+
+
+@pytest.mark.parametrize("left", [Accepted(), Rejected("bad")])
+def test_of_a_halved_request_only_the_half_that_is_refused_is_parked(left: Answer) -> None:
+    async def main() -> None:
+        bench = Bench(park_after=0)
+        bench.amplitude.script = [TooLarge(), left, REFUSED]
+        assert await bench.deliver([event_record(n, contact=1) for n in (1, 2)])
+        assert bench.buried == ([(2, PARKED)] if isinstance(left, Accepted) else [(1, REJECTED), (2, PARKED)])
 
     run(main())
 
@@ -589,6 +672,10 @@ def test_403_for_a_lone_event_without_a_witness_is_a_refused_key() -> None:
         bench.amplitude.rule = firewall(1)
         assert await bench.events(1)
         assert bench.buried == [(1, PARKED)]
+        alone = Bench(park_after=0)
+        alone.amplitude.rule = firewall(1)
+        assert await alone.events(1)
+        assert alone.amplitude.sizes == [1], "asked with itself it would say the same"
 
     run(main())
 
