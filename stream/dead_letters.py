@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from aiokafka.errors import KafkaError as ClientError
+from aiokafka.errors import MessageSizeTooLargeError
 
 from listwire import dead_letters, topics
 from listwire.clock import Clock
@@ -76,16 +77,27 @@ class DeadLetters:
         )
         return replace(letter, connection=letter.connection[:256])
 
-    async def _write(self, letters: Iterable[Letter]) -> None:
+    async def _write(self, letters: list[Letter]) -> None:
+        """Raises where some could not be written, and leaves just those on the list; smaller, where one is too large for the topic."""
         producer = await self._connected()
+        acks: list[asyncio.Future[Any]] = []
         try:
             async with asyncio.timeout(PATIENCE):
-                acks = [
-                    await producer.send(topics.DEAD_LETTERS, letter.value, key=letter.key, headers=letter.headers())
-                    for letter in letters
-                ]
-                await asyncio.gather(*acks)
+                for letter in letters:
+                    acks.append(  # noqa: PERF401 - what was sent must be known when one cannot be
+                        await producer.send(topics.DEAD_LETTERS, letter.value, key=letter.key, headers=letter.headers())
+                    )
+                if acks:
+                    await asyncio.wait(acks)
+                for ack in acks:
+                    ack.result()
         except (ClientError, OSError, TimeoutError, AssertionError) as fault:
+            faults = [_fault(ack) for ack in acks]
+            if len(acks) < len(letters):
+                faults.append(fault)  # of the one that was not even sent
+            faults += [TimeoutError()] * (len(letters) - len(faults))
+            left = zip(letters, faults, strict=True)
+            letters[:] = [_smaller(letter, each) for letter, each in left if each is not None]
             await self._forget(producer)
             raise VendorUnavailable(
                 "kafka", 0, f"dead letters not written: {type(fault).__name__}: {fault}", cause="dead_letter"
@@ -122,6 +134,21 @@ class DeadLetters:
         """Nothing is under way any more: who wrote has waited for it, or was cut off."""
         if self._producer is not None:
             await self._forget(self._producer)
+
+
+def _fault(ack: asyncio.Future[Any]) -> BaseException | None:
+    """None where it is durable."""
+    return ack.exception() if ack.done() and not ack.cancelled() else TimeoutError()
+
+
+def _smaller(letter: Letter, fault: BaseException) -> Letter:
+    """A letter that is too large for the topic tells where its record is, whose bytes stay there; then without headers and key too."""
+    if not isinstance(fault, MessageSizeTooLargeError):
+        return letter
+    if not letter.value:
+        return replace(letter, key=None, source_headers=())
+    words = f"its {len(letter.value)} bytes are too many for the topic of dead letters; they stay at {letter.origin}"
+    return replace(letter, value=b"", detail=f"{words}: {letter.detail}")
 
 
 def rejected(record: Any, connection: str, reason: Reason, detail: str, *, counted_as: str | None = None) -> Dead:

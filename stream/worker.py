@@ -23,6 +23,8 @@ from stream.app import Agent, App, Worker, make_app
 from stream.progress import Progress
 
 log = logs.get("stream.worker")
+# Bytes of a record. aiokafka measures them before it compresses, the broker afterwards, and only that counts.
+MOST_UNPACKED = 1 << 30
 MakeAgent = Callable[[Settings, Clock, Progress], Agent]
 
 
@@ -106,8 +108,13 @@ def _ready(app: App) -> tuple[bool, str]:
 
 
 async def letters_producer(settings: Settings) -> Any:
+    """It compresses, in the way that every reader knows: what a publisher has compressed into a topic must fit into this one too."""
     return await durable_producer(
-        settings.kafka, need=f"Write on the topic {DEAD_LETTERS}", client_id="listwire-dead-letters"
+        settings.kafka,
+        need=f"Write on the topic {DEAD_LETTERS}",
+        client_id="listwire-dead-letters",
+        compression_type="gzip",
+        max_request_size=MOST_UNPACKED,
     )
 
 

@@ -1,6 +1,6 @@
 """`cohorts missing`: who should carry a cohort's tag and cannot, since the audience does not know them. Reads only.
 
-Computed when asked, from the topic and the audience; nothing is stored anywhere. Addresses are hashes unless one asks.
+Computed when asked, from the topic and the audience; nothing is stored anywhere.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--sync", "sync_name", required=True, metavar="NAME", help="A table [cohort_syncs.NAME] of the settings.")
 @click.option("--cohort", "cohort_name", required=True, metavar="NAME", help="The cohort's name, which is the tag's.")
-@click.option("--reveal", is_flag=True, help="Addresses as they are; else each is a hash, the same as in the logs.")
+@click.option("--hash", "hashed", is_flag=True, help="Each address as a hash, the same as in the logs.")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
-def missing(*, sync_name: str, cohort_name: str, reveal: bool, as_json: bool) -> None:
+def missing(*, sync_name: str, cohort_name: str, hashed: bool, as_json: bool) -> None:
     """Who of a cohort is not in the audience, and who is but lacks the tag.
 
     Reads all of listwire.cohort-changes and the audience. What changes meanwhile may show as lacking the tag: look again.
@@ -55,7 +55,7 @@ def missing(*, sync_name: str, cohort_name: str, reveal: bool, as_json: bool) ->
         raise ListwireError(_unheard(words, topic))
     wanted = set(words.carriers())
     found = context.run(find(settings, sync, cohort_name, wanted, SystemClock()))
-    document = _document(words, topic, wanted, found, address_hash if not reveal else str)
+    document = _document(words, topic, wanted, found, address_hash if hashed else str)
     if as_json:
         context.print_json(document)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from unittest import mock
 from urllib.parse import quote
 
 import pytest
@@ -17,7 +18,7 @@ from stream.accounts import Account
 from stream.dead_letters import Dead, rejected
 from stream.retry import Attempts, Closing
 from stream.unreadable import Unreadable
-from tests.delivery_bench import Bench, Record, event_record
+from tests.delivery_bench import Bench, FakeProducer, Record, event_record
 from tests.virtual_time import run
 from tests.webhook_bodies import webhook
 
@@ -158,6 +159,40 @@ def test_a_failed_write_is_made_again_with_a_new_producer_and_counted_only_then(
         assert [producer.stopped for producer in bench.producers[:-1]] == [1] * (len(bench.producers) - 1)
         assert {offset for offset, _ in bench.buried} == {1, 2}
         assert bench.counted() == {"received": 2, "dead_lettered": 2}
+
+    run(main())
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_letter_that_is_too_large_for_the_topic_tells_where_its_record_is_and_holds_up_nobody(at_once: bool) -> None:
+    """A publisher may compress: what fits into the source topic need not fit into this one. It was tried for ever."""
+
+    async def main() -> None:
+        bench = Bench()
+        real = FakeProducer.send
+
+        async def send(self: Any, topic: str, value: bytes, **more: Any) -> Any:
+            if len(value) + sum(map(len, dict(more["headers"]).values())) < 1000:
+                return await real(self, topic, value, **more)
+            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            if at_once:
+                raise MessageSizeTooLargeError("too large")
+            refused.set_exception(MessageSizeTooLargeError("too large"))
+            return refused
+
+        with mock.patch.object(FakeProducer, "send", send):
+            large = Record(2, b"x" * 1000, b"key")
+            heavy = Record(3, b"x" * 1000, b"key", (("source", b"newsletter"), ("trace", b"y" * 1000)))
+            assert await bench.deliver([Record(1, b"junk"), large, heavy, Record(4, b"junk")])
+        assert bench.loop.time() < 5
+        found = {int(each["headers"]["origin"].rpartition(b"/")[2]): each for each in letters(bench)}
+        assert len(letters(bench)) == 4, "nothing is written twice"
+        assert [found[offset]["value"] for offset in (1, 2, 3, 4)] == [b"junk", b"", b"", b"junk"]
+        assert found[2]["headers"]["detail"].startswith(
+            b"its 1000 bytes are too many for the topic of dead letters; they stay at listwire.webhooks/0/2: the body is"
+        )
+        assert (found[2]["key"], found[3]["key"], "trace" in found[3]["headers"]) == (b"key", None, False)
+        assert bench.counted() == {"received": 4, "dead_lettered": 4}
 
     run(main())
 
