@@ -17,6 +17,8 @@ HIDDEN = "[redacted]"
 # A single character would blank out whole texts; nothing that short keeps anybody out.
 SHORTEST = 3
 SIGNS = re.compile(r"[%\\&+]")
+# Escaped four times over. Without an end, a text of nothing but backslashes takes the square of its length.
+_ESCAPES = r"\\{1,15}"
 # A property that reads a secret from its file, on any of the settings' tables.
 READ_FROM_FILES = ("key", "token", "secret", "password", "login")
 
@@ -41,18 +43,18 @@ def _shapes(char: str) -> str:
     utf16 = char.encode("utf-16-be", "surrogatepass").hex()
     shapes = [
         re.escape(char),
-        "".join(rf"%(?:25)*(?i:{byte:02x})" for byte in utf8),
-        "".join(rf"\\+u(?i:{utf16[at : at + 4]})" for at in range(0, len(utf16), 4)),
-        "".join(rf"\\+x(?i:{byte:02x})" for byte in utf8),
+        "".join(rf"%(?:25){{0,8}}(?i:{byte:02x})" for byte in utf8),
+        "".join(rf"{_ESCAPES}u(?i:{utf16[at : at + 4]})" for at in range(0, len(utf16), 4)),
+        "".join(rf"{_ESCAPES}x(?i:{byte:02x})" for byte in utf8),
     ]
     if len(utf8) > 1:
-        shapes.append(rf"\\+(?:x|u00|U000)(?i:{ord(char):02x})")
+        shapes.append(rf"{_ESCAPES}(?:x|u00|U000)(?i:{ord(char):02x})")
     if char == " ":
         shapes.append(r"\+")
     if char in "\"'/\\":
-        shapes.append(r"\\+" + re.escape(char))
+        shapes.append(_ESCAPES + re.escape(char))
     if short := {"\n": "n", "\t": "t", "\r": "r", "\b": "b", "\f": "f"}.get(char):
-        shapes.append(r"\\+" + short)
+        shapes.append(_ESCAPES + short)
     if (quoted := html.escape(char)) != char:
         shapes.append(re.escape(quoted))
     return f"(?:{'|'.join(shapes)})"

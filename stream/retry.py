@@ -42,6 +42,7 @@ class Attempts:
     async def until_it_passes(self, call: Callable[[], Awaitable[T]], connection: Connection | None = None) -> T:
         """The call's result. Raises `Closing`, or `Parked` where a refusal of the connection has lasted too long."""
         wait = FIRST_WAIT
+        refused_since: float | None = None
         while True:
             self.go_on()
             if connection is not None and connection.parked:
@@ -66,6 +67,11 @@ class Attempts:
                 connection.refused(fault)
                 if connection.parked:
                     raise Parked(connection.parked_because) from None
+                # Others of the connection may pass all the time, and this one never: it may hold them up no longer either.
+                now = self.clock.monotonic()
+                refused_since = now if refused_since is None else refused_since
+                if now - refused_since >= connection.limits.park_after:
+                    raise Parked(str(fault)) from None
                 wait = min(wait, connection.seconds_until_parked())
             else:
                 self.moved()

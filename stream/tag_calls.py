@@ -178,10 +178,10 @@ class _Work:
             verdict.rejected.append((address, words))
 
     def _carries(self, member: Member) -> bool | None:
-        """None where it cannot be told: Mailchimp shows at most 50 tags of a member."""
+        """None where it cannot be told: Mailchimp shows at most 50 tags of a member, and may show none."""
         if any(tag_key(each.name) == self.tag.key for each in member.tags):
             return True
-        return None if member.tags_count > len(member.tags) else False
+        return False if member.tags_count == len(member.tags) else None
 
 
 def halves(add: Addresses, remove: Addresses) -> list[tuple[Addresses, Addresses]]:

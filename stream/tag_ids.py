@@ -66,9 +66,22 @@ class TagIds:
         try:
             # Prefix match on Mailchimp's side; the whole name, without case, is ours to find.
             tags = await client.tag_search(tag.audience, tag.name.strip())
+        except (VendorRejected, VendorUnavailable) as fault:
+            if fault.status in {404, 405}:  # no such audience, or something in front of Mailchimp that knows no search
+                return await self._listed(client, tag)
+            if isinstance(fault, VendorRejected):
+                raise _not_to_be_had(tag, fault) from None
+            raise
+        return next((each.id for each in tags if tag_key(each.name) == tag.key), None)
+
+    async def _listed(self, client: Mailchimp, tag: Tag) -> int | None:
+        try:
+            async for segment in client.static_segments(tag.audience):
+                if tag_key(segment.name) == tag.key:
+                    return segment.id
         except VendorRejected as fault:
             raise _not_to_be_had(tag, fault) from None
-        return next((each.id for each in tags if tag_key(each.name) == tag.key), None)
+        return None
 
     async def _create(self, client: Mailchimp, tag: Tag) -> int:
         try:
@@ -78,12 +91,8 @@ class TagIds:
                 raise _not_to_be_had(tag, fault) from None
             exists = fault
         # Somebody else was faster, or the search does not show it yet: look everywhere.
-        try:
-            async for segment in client.static_segments(tag.audience):
-                if tag_key(segment.name) == tag.key:
-                    return segment.id
-        except VendorRejected as fault:
-            raise _not_to_be_had(tag, fault) from None
+        if (found := await self._listed(client, tag)) is not None:
+            return found
         # Also so where a segment that is no tag has the name: then it never shows.
         raise self._in_trouble(tag, exists, f"{exists.detail} But no tag of this name is listed.", "tag_race")
 

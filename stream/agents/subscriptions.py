@@ -85,7 +85,7 @@ def make_agent(settings: Settings, clock: Clock, progress: Progress) -> Agent:
             client,
             clock,
             max_events=min(limits.max_batch_events, client.limits.max_events),
-            max_bytes=min(limits.max_batch_bytes or client.limits.max_bytes, client.limits.max_bytes),
+            max_bytes=min(limits.max_batch_bytes or client.limits.max_bytes, client.limits.max_bytes) - client.overhead,
             throttle_wait=client.limits.throttle_wait,
             parallel=PARALLEL,
         )

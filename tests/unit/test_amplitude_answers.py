@@ -259,6 +259,22 @@ async def test_no_answer_may_pass(raised: Exception, cause: str, may_have_happen
     assert KEY not in str(found.value)
 
 
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 429, 500, 503])
+@pytest.mark.parametrize("before", [0, 150, 190, 2020, 2040])
+@pytest.mark.parametrize("as_json", [True, False])
+async def test_no_part_of_the_key_is_left_in_words_that_were_cut(status: int, before: int, as_json: bool) -> None:
+    words = "x" * before + KEY + " is none"
+    if status == 200:
+        words, as_json = f"<html>{words}", False
+    answer_ = httpx.Response(status, json={"error": words}) if as_json else httpx.Response(status, text=words)
+    async with client(lambda _: answer_) as amplitude:
+        try:
+            said: Any = await amplitude.send([b"{}"])
+        except VendorError as fault:
+            said = fault.detail
+    assert KEY[:4] not in str(said)
+
+
 @pytest.mark.parametrize("where", ["headers", "body"])
 async def test_the_timeout_covers_the_whole_request(where: str) -> None:
     """An answer that dribbles keeps httpx's own time-outs, which are between two bytes, from ever ending it."""

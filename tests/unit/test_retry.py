@@ -154,6 +154,28 @@ def test_a_refused_connection_is_parked_after_park_after_and_not_a_back_off_late
     run(main())
 
 
+def test_what_is_refused_for_park_after_while_others_pass_is_given_up_by_itself_and_parks_nobody() -> None:
+    """A gateway may refuse one body for its content, for ever. Each success of another delivery ended the count."""
+
+    async def main() -> None:
+        bench = Bench(park_after=60)
+
+        async def others() -> None:
+            while True:
+                await asyncio.sleep(5)
+                bench.connection.passed()
+
+        passing = asyncio.ensure_future(others())
+        call = Call(*[REFUSED] * 1000)
+        with pytest.raises(Parked, match="no such key"):
+            await bench.attempts.until_it_passes(call, bench.connection)
+        assert 60 <= call.at[-1] - call.at[0] <= 60 + LONGEST_WAIT
+        assert not bench.connection.parked
+        passing.cancel()
+
+    run(main())
+
+
 def test_the_metric_counts_attempts_that_are_made_again_by_vendor_and_cause() -> None:
     async def main() -> None:
         labels = {"vendor": "retry-test", "cause": "timeout"}

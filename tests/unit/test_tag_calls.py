@@ -161,6 +161,21 @@ def test_a_tag_that_somebody_else_makes_at_the_same_moment_is_found() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    "trouble", [problem("ResourceNotFound"), Trouble(404, "no such page"), problem("MethodNotAllowed")]
+)
+def test_where_tags_cannot_be_searched_they_are_listed(trouble: Trouble) -> None:
+    async def main() -> None:
+        stage = Stage([ANN])
+        stage.mailchimp.account.tags.create(stage.mailchimp.audience, TAG.upper(), [], "")
+        stage.mailchimp.trouble = lambda call: trouble if call.name == "search" else None
+        assert await stage.deliver(change(1, ANN))
+        assert [call.name for call in stage.mailchimp.calls] == ["search", "list", "segment"]
+        assert stage.mailchimp.tagged() == {ANN}
+
+    run(main())
+
+
 def test_a_tag_that_exists_and_does_not_show_yet_is_waited_for() -> None:
     async def main() -> None:
         stage = Stage([ANN], behaviour={"tag_visible_after": 20})

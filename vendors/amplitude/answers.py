@@ -72,9 +72,14 @@ class Throttled:
 Answer = Accepted | Invalid | Rejected | TooLarge | Doubted | Throttled
 
 
+def accepts(status: int, body: bytes) -> bool:
+    """A 200 with a page of HTML comes from somebody else."""
+    return status == 200 and body.lstrip()[:1] != b"<"
+
+
 def read_answer(status: int, body: bytes) -> Answer:
     """Raises `VendorUnavailable` for what may pass and `VendorRefused` for a refused key or account."""
-    if status == 200 and body.lstrip()[:1] != b"<":
+    if accepts(status, body):
         return Accepted()
     parsed = _object(body)
     detail = _words(parsed, body)

@@ -1,6 +1,7 @@
 """The client, on httpx's interface. It sends fragments that are serialized already, so that halving or sending again costs no second dump.
 
-It holds no retry loop: the delivery core owns the only one. The API key stands in the body only, never in an error.
+It holds no retry loop: the delivery core owns the only one. The API key stands in the body only; it is cut out of
+Amplitude's words before anything shortens them, so that no part of it is left either.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import orjson
 
 from listwire import metrics
 from listwire.errors import VendorRefused, VendorRejected, VendorUnavailable
+from listwire.redaction import Redactor
 from vendors.aiohttp_transport import AiohttpTransport
-from vendors.amplitude.answers import VENDOR, Answer, Doubted, Rejected, read_answer
+from vendors.amplitude.answers import VENDOR, Answer, Doubted, Rejected, accepts, read_answer
 
 Endpoint = Literal["batch", "httpapi"]
 HOSTS = {"us": "https://api2.amplitude.com", "eu": "https://api.eu.amplitude.com"}
@@ -63,6 +65,7 @@ class Amplitude:
         self.limits = LIMITS[endpoint]
         self.url = root.rstrip("/") + PATHS[endpoint]
         self.timeout = timeout
+        self._redact = Redactor([api_key])
         self._head = b'{"api_key":' + orjson.dumps(api_key) + b',"events":['
         self._url = httpx.URL(self.url)
         # No httpx.AsyncClient around it: redirects, cookies and the rest of what it knows are not wanted here, and it takes
@@ -122,8 +125,9 @@ class Amplitude:
             raise self._unavailable(fault, "connect", may_have_happened=False) from None
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as fault:
             raise self._unavailable(fault, "reset", may_have_happened=True) from None
-        metrics.REQUESTS(vendor=VENDOR, status=str(response.status_code)).inc()
-        return response.status_code, body
+        status = response.status_code
+        metrics.REQUESTS(vendor=VENDOR, status=str(status)).inc()
+        return status, body if accepts(status, body) else self._redact(body.decode(errors="replace")).encode()
 
     def _unavailable(self, fault: Exception, cause: str, *, may_have_happened: bool) -> VendorUnavailable:
         metrics.REQUESTS(vendor=VENDOR, status=cause).inc()

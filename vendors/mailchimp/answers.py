@@ -48,7 +48,8 @@ class Member(msgspec.Struct):
     timestamp_opt: str = ""
     last_changed: str = ""
     tags: list[Tag] = []
-    tags_count: int = 0
+    tags_count: int = -1
+    """-1: it is not said."""
     list_id: str = ""
     source: str = ""
     """How the contact came: "Hosted Signup Form", "Admin Add", "API - Generic", and others; no list of them is published."""

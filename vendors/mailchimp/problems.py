@@ -44,7 +44,7 @@ def _problem(body: bytes) -> _Problem | None:
     """None where the body is not a JSON object, or not one of Mailchimp's."""
     try:
         return _decode(body)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
 
