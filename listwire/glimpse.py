@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -15,6 +14,7 @@ import msgspec
 
 from listwire.dead_letters import milliseconds_in
 from listwire.kafka_reader import Record
+from listwire.patterns import matches
 from listwire.settings.models import CohortSync
 
 # The types that become events; every other one is filtered.
@@ -100,7 +100,7 @@ def texts_in(user: User) -> set[str]:
 def syncs_of(cohort_name: str, header: str | None, syncs: Mapping[str, CohortSync]) -> list[str]:
     """The names of the syncs that a change is for: the one its header names, or each whose patterns match."""
     named: Collection[str] = syncs if header is None else [header] if header in syncs else []
-    return [name for name in named if any(fnmatchcase(cohort_name, pattern) for pattern in syncs[name].cohorts)]
+    return [name for name in named if matches(cohort_name, syncs[name].cohorts)]
 
 
 def header(record: Record, name: str) -> str | None:

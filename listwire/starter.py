@@ -42,6 +42,7 @@ class Starter:
     public_url: str | None = None
     webhook_secret: str = field(default_factory=_secret)
     cohort_secret: str = field(default_factory=_secret)
+    console_token: str = field(default_factory=_secret)
 
     def render(self) -> str:
         """The TOML file."""
@@ -145,6 +146,11 @@ cron = "0 */2 * * *"                        # Amplitude allows 500 downloads a m
 # host = "0.0.0.0"
 # port = 8080
 {line if self.public_url else "# " + line}   # how Mailchimp reaches this ingress
+
+# The page for people: what each connection does, what failed, and a button to replay. `listwire up` opens it.
+[console]
+token = {quoted(self.console_token)}
+# host = "127.0.0.1"                        # behind TLS where others are to reach it
 """
 
 

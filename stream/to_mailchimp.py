@@ -11,12 +11,12 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
 from listwire import logs, metrics, topics
 from listwire.errors import VendorRefused, VendorUnavailable
+from listwire.patterns import matches
 from listwire.records import Reason, Rejection
 from listwire.settings.models import CohortSync
 from stream.codecs.cohort_change import CohortChange, address_of
@@ -66,7 +66,7 @@ class MailchimpCourier:
         self.shared_tags = SharedTags(connection.name)
 
     def matches(self, cohort_name: str) -> bool:
-        return any(fnmatchcase(cohort_name, pattern) for pattern in self.sync.cohorts)
+        return matches(cohort_name, self.sync.cohorts)
 
     async def deliver(self, items: Sequence[Change], settlement: Settlement) -> None:
         calls = self.calls.until(settlement.attempts.closing)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import uuid
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from listwire.clock import SystemClock
 from listwire.cohorts.members import BadRow, Columns, Reading, Shape, read
 from listwire.cohorts.messages import TAG_CALL, USER_ID, Cohort, Published, default_id, messages
 from listwire.errors import ListwireError
+from listwire.patterns import matches
 from listwire.settings import Settings
 from listwire.spoken import count
 from stream.codecs.cohort_change import NAME_LIMIT, User, address_of
@@ -135,11 +135,7 @@ def _properties(settings: Settings, sync: str | None, name: str, given: str | No
     known = settings.cohort_syncs
     if sync is not None and known and sync not in known:
         raise click.UsageError(f"--sync {sync}: there is no table [cohort_syncs.{sync}]; known are {', '.join(known)}.")
-    hearing = [
-        table
-        for each, table in known.items()
-        if sync in {None, each} and any(fnmatchcase(name, pattern) for pattern in table.cohorts)
-    ]
+    hearing = [table for each, table in known.items() if sync in {None, each} and matches(name, table.cohorts)]
     if known and not hearing:
         whom = f"the `cohorts` of {sync} do not" if sync else "no cohort sync's `cohorts`"
         click.echo(f"listwire: {whom} match {name!r}: nobody will be tagged.", err=True)

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any
 
 from listwire import topics
@@ -23,6 +22,7 @@ from listwire.cohorts.members import Member
 from listwire.cohorts.messages import Cohort, Published, pairs
 from listwire.cohorts.publishing import publish_together
 from listwire.errors import ListwireError
+from listwire.patterns import matches
 from listwire.settings import Settings
 from stream.codecs.cohort_change import NAME_LIMIT, User, address_of
 from vendors.accounts import amplitude_cohorts
@@ -116,7 +116,7 @@ def fit(settings: Settings, sync: str, cohort: Listed) -> None:
     if not cohort.name.strip():
         raise ListwireError(f"The cohort {cohort.id} has no name, so there is no tag for it: name it in Amplitude.")
     patterns = settings.cohort_syncs[sync].cohorts
-    if not any(fnmatchcase(cohort.name, pattern) for pattern in patterns):
+    if not matches(cohort.name, patterns):
         raise ListwireError(
             f"cohort_syncs.{sync}.cohorts = {patterns} do not match {cohort.name!r}, so nobody would be tagged: add it there."
         )

@@ -6,7 +6,6 @@ It asks the worker's own codec, so the two cannot disagree.
 from __future__ import annotations
 
 import sys
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import click
 from listwire import schemas, topics
 from listwire.cli import context
 from listwire.errors import ListwireError
+from listwire.patterns import matches
 from listwire.records import Reason, Rejection
 from listwire.settings.models import CohortSync
 from listwire.spoken import count, size
@@ -46,7 +46,7 @@ def validate(
     value = _bytes(file)
     verdict = judge(value, email_property or (table.email_property if table else "email"))
     if table is not None and verdict["accepted"]:
-        verdict["matches"] = any(fnmatchcase(verdict["cohort_name"], pattern) for pattern in table.cohorts)
+        verdict["matches"] = matches(verdict["cohort_name"], table.cohorts)
     if as_json:
         context.print_json(verdict)
     else:

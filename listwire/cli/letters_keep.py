@@ -112,8 +112,9 @@ def forget_address(*, address: str, purge: bool, yes: bool) -> None:
 
 
 async def _forget(settings: Settings, address: str, *, purge: bool, ask: bool) -> None:
+    own = forgetting.own_fields(settings)
     async with opened(settings, keep_done=True) as box:
-        found = await forgetting.find(box, address)
+        found = await forgetting.find(box, address, own)
         click.echo(
             f"{count(len(found.whole), 'waiting letter names', 'waiting letters name')} this address alone, "
             f"{len(found.shared)} beside other people; {len(found.done)} that "
@@ -127,7 +128,7 @@ async def _forget(settings: Settings, address: str, *, purge: bool, ask: bool) -
             if what:
                 click.confirm(f"Now {' and '.join(what)}?", abort=True)
         if found.open:
-            marked = await forgetting.forget(settings.kafka, box, found.open, address)
+            marked = await forgetting.forget(settings.kafka, box, found.open, address, own)
             click.echo(f"{count(marked, 'letter')} marked done: never replayed.")
             if found.shared:
                 click.echo(

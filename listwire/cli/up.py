@@ -66,7 +66,7 @@ def processes(settings: Settings) -> list[Child]:
     if settings.sources:
         found.append(Child("subscriptions", ("worker", "subscriptions")))
     if settings.cohort_syncs:
-        found.append(Child("cohorts", ("worker", "cohorts")))
+        found.append(Child("cohorts", ("worker", "cohorts", *_beside(settings))))
     if settings.cohort_schedules:
         found.append(Child("scheduler", ("cohorts", "sync", "--scheduled")))
     found.append(Child("exporter", ("exporter",)))
@@ -75,6 +75,12 @@ def processes(settings: Settings) -> list[Child]:
     if settings.sources or any(sync.secrets for sync in settings.cohort_syncs.values()):
         found.append(Child("ingress", ("ingress",)))
     return found
+
+
+def _beside(settings: Settings) -> tuple[str, ...]:
+    """Both workers are told one `worker.port`: here, on one machine, the second one takes the next."""
+    port = settings.worker.port
+    return ("--port", str(port + 1 if port < 65535 else 0)) if settings.sources and port else ()
 
 
 def _embedded(directory: Path) -> Any:

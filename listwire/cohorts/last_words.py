@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Protocol
 
 from listwire import topics
 from listwire.dead_letters import parse_origin, text
+from listwire.patterns import matches
 from listwire.settings.models import CohortSync
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ class LastWords:
 
     def _hears(self, record: Record, change: Change) -> bool:
         named = _header(record, topics.SYNC)
-        return named in {None, self.sync_name} and any(
-            fnmatchcase(change.cohort_name, pattern) for pattern in self.sync.cohorts
-        )
+        return named in {None, self.sync_name} and matches(change.cohort_name, self.sync.cohorts)
 
 
 def _place(record: Record) -> int | None:

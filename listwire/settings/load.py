@@ -95,17 +95,20 @@ class Settings(BaseSettings):
                     if wanted is not None and wanted not in getattr(self, other):
                         known = ", ".join(getattr(self, other)) or "none"
                         raise wrong(
-                            f"{kind}.{name}.{other} = {wanted!r} names no table [{other}.{wanted}] (known: {known})"
+                            f"{kind}.{name}.{other} = {wanted!r} names no table [{other}.{wanted}] (known: {known}). "
+                            f"Write a line [{other}.{wanted}] with its keys below, or under [{kind}.{name}] the name of one that is there"
                         )
         for name, schedule in self.cohort_schedules.items():
             if schedule.sync not in self.cohort_syncs:
                 known = ", ".join(self.cohort_syncs) or "none"
                 raise wrong(
-                    f"cohort_schedules.{name}.sync = {schedule.sync!r} names no table [cohort_syncs.{schedule.sync}] (known: {known})"
+                    f"cohort_schedules.{name}.sync = {schedule.sync!r} names no table [cohort_syncs.{schedule.sync}] (known: {known}). "
+                    f"Write a line [cohort_syncs.{schedule.sync}] with its keys below, or under [cohort_schedules.{name}] the name of one that is there"
                 )
             if self.amplitude[schedule.amplitude].secret is None:
                 raise wrong(
-                    f"amplitude.{schedule.amplitude}.secret_key is missing: cohort_schedules.{name} reads a cohort from there"
+                    f"amplitude.{schedule.amplitude}.secret_key is missing: cohort_schedules.{name} reads a cohort from there. "
+                    f'Write under [amplitude.{schedule.amplitude}]: secret_key_file = "/run/secrets/amplitude-secret"'
                 )
         return self
 
@@ -173,8 +176,12 @@ def _value(variable: str, text: str) -> Any:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, where `above` wins. A secret given there also wins over the file that is named for it below, and the other way round."""
     result = dict(below)
     for key, value in above.items():
+        other = key.removesuffix("_file") if key.endswith("_file") else f"{key}_file"
+        if other not in above:
+            result.pop(other, None)
         old = result.get(key)
         result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return result

@@ -199,7 +199,7 @@ class CohortSync(Table):
     email_property: str = Field("email", min_length=1, examples=["email"])
     """The user property that holds the address; `user_id` takes the id itself."""
     cohorts: Patterns = Field(["*"], examples=[["*"]])
-    """Name patterns (`*`, `?`) of the cohorts that become tags; all others are filtered."""
+    """Name patterns of the cohorts that become tags; all others are filtered. `*` is anything, `?` one character; brackets are themselves."""
     secrets: SecretsOrNone = Field([], examples=[["…"]])
     """What stands at the end of the webhook's path. None: the ingress has no route for this sync, and the topic is fed by producers of yours."""
 
@@ -223,7 +223,7 @@ class Status(Table):
     host: str = Field("0.0.0.0", examples=["0.0.0.0"])
     """The address to listen on."""
     port: Port | None = Field(None, examples=[8081])
-    """The port. Absent: the process's own, or a free one where that is taken; 0: any; set and taken: an error."""
+    """The port. Absent: the process's own, or a free one where that is taken; 0: any; set and taken: an error. With `listwire up` and both workers, the second one takes the next port."""
 
 
 class Delivery(Table):

@@ -38,7 +38,7 @@ def sentence(fault: ValidationError, model: type[BaseModel], tree: Mapping[str, 
         return nameless + more
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(steps[-1], place.known, n=1, cutoff=0.5)
-        way = f"did you mean {near[0]!r}?" if near else f"known here are {', '.join(place.known)}."
+        way = f"did you mean {near[0]!r}?" if near else f"take the line out; known here are {', '.join(place.known)}."
         return f"{'.'.join(steps)}: there is no such key; {way}{more}"
     if problem["type"] == "missing":
         return f"{place.key} is missing. Write: {_line(place, None)}{more}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import sys
 from typing import TYPE_CHECKING, Literal
 
 from sandbox.amplitude.server import AmplitudeStandIn
+from sandbox.foreground import until_told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,27 +29,22 @@ async def serve(
     """Serve until SIGINT or SIGTERM. No API key named: every key is taken. The first line on stdout is the URL, so that
     another process can read it; on a terminal one line a second says what arrived. Raises SandboxError when the port is taken.
     """
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for caught in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(caught, stopped.set)
     keys = set(api_keys) or None
     stand_in = AmplitudeStandIn(api_keys=keys, latency=latency, jitter=jitter, seed=seed, keep=keep, journal=journal)
-    try:
-        await stand_in.start(host, port)
-        print(stand_in.url, flush=True)
-        if sys.stdout.isatty():
-            print(
-                f"Amplitude's stand-in: {stand_in.url}/batch and /2/httpapi; state at {stand_in.url}/_sandbox/state",
-                flush=True,
-            )
-            await _report(stand_in, stopped)
-        else:
-            await stopped.wait()
-    finally:
-        for caught in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(caught)
-        await stand_in.close()
+    with until_told() as stopped:
+        try:
+            await stand_in.start(host, port)
+            print(stand_in.url, flush=True)
+            if sys.stdout.isatty():
+                print(
+                    f"Amplitude's stand-in: {stand_in.url}/batch and /2/httpapi; state at {stand_in.url}/_sandbox/state",
+                    flush=True,
+                )
+                await _report(stand_in, stopped)
+            else:
+                await stopped.wait()
+        finally:
+            await stand_in.close()
 
 
 async def _report(stand_in: AmplitudeStandIn, stopped: asyncio.Event) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from sandbox.mailchimp.behaviour import Behaviour
 from sandbox.mailchimp.control import Happening
 from sandbox.mailchimp.journal import TagChange, membership, read_journal
-from sandbox.mailchimp.server import API_KEY, AUDIENCE, MailchimpStandIn, serve
+from sandbox.mailchimp.serve import serve
+from sandbox.mailchimp.server import API_KEY, AUDIENCE, MailchimpStandIn
 
 __all__ = [
     "API_KEY",

@@ -31,9 +31,15 @@ class Account:
     """`keys` are the account's API keys, suffix included; `tokens` what OAuth handed out. `url` is known after the start."""
 
     def __init__(
-        self, keys: Iterable[str], behaviour: Behaviour, journal: Path | None, clock: Callable[[], float], seed: int
+        self,
+        keys: Iterable[str] | None,
+        behaviour: Behaviour,
+        journal: Path | None,
+        clock: Callable[[], float],
+        seed: int,
     ) -> None:
-        self.keys = set(keys)
+        self.any_key = keys is None
+        self.keys = set(keys or ())
         self.datacenter = next((key.rpartition("-")[2] for key in self.keys if "-" in key), "us6")
         self.tokens: set[str] = set()
         self.oauth_clients = {"sandbox-client": OAuthClient("sandbox-secret")}

@@ -136,11 +136,11 @@ class Edge:
         key = _key_of(request.headers.get("Authorization", ""))
         if not key:
             raise problems.named("APIKeyMissing")
-        if key not in self._account.tokens:
+        if key not in self._account.tokens and not self._account.any_key:
             if key not in self._account.keys:
                 raise problems.named("APIKeyInvalid")
-            datacenter = key.rpartition("-")[2]
-            if datacenter != self._account.datacenter:
+            _, dash, datacenter = key.rpartition("-")
+            if dash and datacenter != self._account.datacenter:
                 raise problems.wrong_datacenter(datacenter)
         if self._account.behaviour.account_disabled:
             raise problems.named("UserDisabled")

@@ -1,8 +1,7 @@
-"""The stand-in as a server: `MailchimpStandIn` for tests, `serve` for `listwire sandbox mailchimp`."""
+"""The stand-in as a server."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -42,12 +41,13 @@ class MailchimpStandIn:
     """One account of a Mailchimp that forgets everything when it ends, save its journal.
 
     Use as ``async with MailchimpStandIn() as mailchimp``; the API is at ``mailchimp.url + "/3.0"``. What it holds is in
-    `audiences`, how it behaves in `behaviour`, what goes wrong in `faults`; both may be changed while it runs.
+    `audiences`, how it behaves in `behaviour`, what goes wrong in `faults`; both may be changed while it runs. `api_keys`
+    None: every key is taken, of whatever data centre.
     """
 
     def __init__(
         self,
-        api_keys: Iterable[str] = (API_KEY,),
+        api_keys: Iterable[str] | None = (API_KEY,),
         *,
         audiences: Mapping[str, str] | None = None,
         behaviour: Behaviour | None = None,
@@ -154,24 +154,3 @@ class MailchimpStandIn:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.stop()
-
-
-async def serve(
-    host: str = "127.0.0.1",
-    port: int = 8091,
-    api_keys: Iterable[str] = (API_KEY,),
-    *,
-    audiences: Mapping[str, str] | None = None,
-    members: int = 0,
-    latency: float = 0.0,
-    journal: Path | None = None,
-    ready: Callable[[MailchimpStandIn], None] | None = None,
-) -> None:
-    """Runs until cancelled. Each audience starts with `members` members; `ready` is called once it listens."""
-    stand_in = MailchimpStandIn(api_keys, audiences=audiences, latency=latency, journal=journal)
-    for audience in stand_in.audiences.values():
-        audience.seed(members)
-    async with await stand_in.start(host, port):
-        if ready is not None:
-            ready(stand_in)
-        await asyncio.Event().wait()

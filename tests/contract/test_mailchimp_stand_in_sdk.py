@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,8 +16,9 @@ import pytest
 from mailchimp_marketing.api_client import ApiClientError
 
 from listwire.errors import SandboxError
-from sandbox.mailchimp import API_KEY, AUDIENCE, MailchimpStandIn, serve
+from sandbox.mailchimp import API_KEY, AUDIENCE, MailchimpStandIn
 from tests.contract.mailchimp_shapes import SHAPES, fits
+from tests.forked import Forked
 
 GRANT = {"grant_type": "authorization_code", "client_id": "sandbox-client", "client_secret": "sandbox-secret"}
 ASK = {
@@ -198,14 +202,34 @@ async def test_another_process_can_see_and_steer_everything(
     assert (await http.post(audience + "/happenings", json={"what": "party"})).status_code == 400
 
 
-async def test_served_in_the_foreground_it_answers_until_it_is_cancelled() -> None:
-    listening: asyncio.Future[MailchimpStandIn] = asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(serve(port=0, api_keys=["mine-us1"], members=3, ready=listening.set_result))
-    stand_in = await asyncio.wait_for(listening, 10)
-    async with httpx.AsyncClient(base_url=stand_in.url, auth=("x", "mine-us1")) as http:
-        assert (await http.get(f"/3.0/lists/{AUDIENCE}/members")).json()["total_items"] == 3
-        with pytest.raises(SandboxError, match="cannot listen on"):
-            await MailchimpStandIn().start(port=int(stand_in.url.rpartition(":")[2]))
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+@pytest.mark.parametrize(
+    ("given", "taken", "refused"),
+    [((), ["any-us9", "without", "mine-us1"], []), (("mine-us1", "plain"), ["mine-us1", "plain"], ["any-us1"])],
+)
+async def test_the_command_says_where_it_listens_and_ends_when_it_is_told(
+    given: tuple[str, ...], taken: list[str], refused: list[str], tmp_path: Path
+) -> None:
+    options = [option for key in given for option in ("--api-key", key)]
+    with (
+        Path(os.devnull).open("rb") as none,
+        (tmp_path / "out").open("wb") as out,
+        (tmp_path / "err").open("wb") as err,
+    ):
+        process = Forked(
+            ["sandbox", "mailchimp", *options], cwd=tmp_path, env=os.environ, stdin=none, stdout=out, stderr=err
+        )
+    async with asyncio.timeout(20):
+        while not (url := (tmp_path / "out").read_text()).endswith("\n"):
+            await asyncio.sleep(0.05)
+    async with httpx.AsyncClient(base_url=url.strip()) as http:
+        for keys, status in ((taken, 200), (refused, 401)):
+            for key in keys:
+                assert (await http.get(f"/3.0/lists/{AUDIENCE}", auth=("x", key))).status_code == status, key
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(process.wait, 10) == 0
+    assert (tmp_path / "err").read_text() == ""
+
+
+async def test_a_port_that_is_taken_is_said(mailchimp: MailchimpStandIn) -> None:
+    with pytest.raises(SandboxError, match="cannot listen on"):
+        await MailchimpStandIn().start(port=int(mailchimp.url.rpartition(":")[2]))

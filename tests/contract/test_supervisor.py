@@ -136,6 +136,24 @@ def test_children_get_no_secret_on_their_command_line() -> None:
     assert sys.executable
 
 
+@pytest.mark.parametrize(
+    ("port", "second"), [("9001", ("--port", "9002")), ("65535", ("--port", "0")), ("0", ()), (None, ())]
+)
+def test_two_workers_that_are_told_one_port_take_it_and_the_next(port: str | None, second: tuple[str, ...]) -> None:
+    from listwire.cli.up import processes
+    from listwire.settings import load
+
+    environment = {
+        "LISTWIRE_AMPLITUDE__P__API_KEY": "k", "LISTWIRE_SOURCES__N__AUDIENCE": "a", "LISTWIRE_SOURCES__N__AMPLITUDE": "p",
+        "LISTWIRE_SOURCES__N__SECRETS": "s", "LISTWIRE_MAILCHIMP__M__API_KEY": "k-us6",
+        "LISTWIRE_COHORT_SYNCS__C__MAILCHIMP": "m", "LISTWIRE_COHORT_SYNCS__C__AUDIENCE": "a",
+        **({"LISTWIRE_WORKER__PORT": port} if port else {}),
+    }  # fmt: skip
+    found = {child.name: child.arguments for child in processes(load(os.devnull, environment))}
+    assert found["subscriptions"] == ("worker", "subscriptions")
+    assert found["cohorts"] == ("worker", "cohorts", *second)
+
+
 STEADY = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: (print("ended well", flush=True), sys.exit(0)))

@@ -12,7 +12,7 @@ from tests.cohort_stage import Stage, change, members
 from tests.mailchimp_in_memory import TAG
 from tests.virtual_time import run
 
-TWO = {"newsletter": {"cohorts": ["Power*", "Trial"]}, "vips": {"cohorts": ["*users"]}}
+TWO = {"newsletter": {"cohorts": ["Power*", "Trial", "[EU] ?rial"]}, "vips": {"cohorts": ["*users"]}}
 ANN = "ann@example.com"
 ODD: list[Any] = [7, None, True, {}, ["a@b.c"], "", "no", "a@b.c, d@e.f", "\x00@b.c"]
 
@@ -30,6 +30,8 @@ def named(sync: str | None) -> dict[str, Any]:
         ("power users", None, {"vips"}),
         ("Power users", "newsletter", {"newsletter"}),
         ("Trial users", "newsletter", set()),
+        ("[EU] Trial", None, {"newsletter"}),
+        ("E Trial", None, set()),
         ("Other", None, set()),
     ],
 )

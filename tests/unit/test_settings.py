@@ -114,6 +114,17 @@ def test_the_environment_wins_over_the_file(written, variable: str, text: str, f
     assert found(written(WHOLE, {variable: text}))
 
 
+def test_a_secret_in_the_environment_wins_over_its_file_and_a_file_over_the_secret(written, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-a-file")
+    in_a_file = WHOLE.replace('api_key = "amplitude-key"', f'api_key_file = "{tmp_path / "key"}"')
+    for text, environ, key in (
+        (in_a_file, {}, "from-a-file"),
+        (in_a_file, {"LISTWIRE_AMPLITUDE__PRODUCT__API_KEY": "from-outside"}, "from-outside"),
+        (WHOLE, {"LISTWIRE_AMPLITUDE__PRODUCT__API_KEY_FILE": str(tmp_path / "key")}, "from-a-file"),
+    ):
+        assert written(text, environ).amplitude["product"].key.get_secret_value() == key
+
+
 def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting(written) -> None:
     injected = {
         "LISTWIRE_PORT": "tcp://10.0.0.1:8080",
@@ -153,7 +164,7 @@ SOURCE = '[amplitude.product]\napi_key = "k"\n[sources.news]\namplitude = "produ
     [
         ('[kafka]\nbootstrap_server = "x"', "kafka.bootstrap_server", "did you mean 'bootstrap_servers'?"),
         ("[kafak]\nx = 1", "kafak", "did you mean 'kafka'?"),
-        ("x = 1", "x", "known here are kafka, topics"),
+        ("x = 1", "x", "take the line out; known here are kafka, topics"),
         ('kafka = "localhost"', "kafka", "Write a line [kafka]"),
         ("[[sources]]\naudience = 'x'", "sources", "Write a line [sources.newsletter]"),
         ('[amplitude]\napi_key = "k"', "amplitude.api_key", "Write a line like [amplitude.product]"),
@@ -180,6 +191,7 @@ SOURCE = '[amplitude.product]\napi_key = "k"\n[sources.news]\namplitude = "produ
         (SOURCE.replace('["s"]', '["s", " "]'), "sources.news.secrets", "a secret is empty"),
         (SOURCE.replace('"a"', '""'), "sources.news.audience", 'audience = "a6b5da1054"'),
         (SOURCE.replace('"product"', '"produkt"'), "sources.news.amplitude", "(known: product)"),
+        (SOURCE.replace('"product"', '"produkt"'), "sources.news.amplitude", "Write a line [amplitude.produkt]"),
         (SOURCE + 'mailchimp = "acme"', "sources.news.mailchimp", "(known: none)"),
         (SOURCE + 'user_id = "mail"', "sources.news.user_id", "email_sha256"),
         (SOURCE + "user_id = []", "sources.news.user_id", "the list is empty"),

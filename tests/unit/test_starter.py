@@ -23,6 +23,8 @@ def test_the_file_loads_as_it_stands_and_names_what_must_be_filled_in(tmp_path: 
     settings = written(tmp_path, start)
     assert settings.kafka.bootstrap_servers is None
     assert [s.get_secret_value() for s in settings.sources["newsletter"].secrets] == [start.webhook_secret]
+    assert settings.console.login is not None
+    assert settings.console.login.get_secret_value() == start.console_token
     assert list(starter.placeholders(settings)) == ["amplitude.product.api_key", "sources.newsletter.audience"]
     assert settings.cohort_syncs == {}
 
@@ -75,9 +77,11 @@ def test_the_commented_tables_load_too_once_the_marks_are_taken_away(tmp_path: P
 
 def test_secrets_are_long_and_never_the_same() -> None:
     secrets = {
-        secret for _ in range(50) for secret in (starter.Starter().webhook_secret, starter.Starter().cohort_secret)
+        secret
+        for start in (starter.Starter() for _ in range(50))
+        for secret in (start.webhook_secret, start.cohort_secret, start.console_token)
     }
-    assert len(secrets) == 100
+    assert len(secrets) == 150
     assert min(map(len, secrets)) >= 43
 
 
