@@ -7,11 +7,11 @@ transaction: nobody else's change may get lost. Must never claim more than it di
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import orjson
+import msgspec
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import KafkaError as ClientError
@@ -22,9 +22,13 @@ from listwire.kafka import unreachable
 from listwire.kafka_admin import admin_client
 from listwire.letter_box import LetterBox
 from listwire.letter_index import Entry, Index
-from listwire.masking import mask, mentions, readable
+from listwire.masking import cut_out, mask, mentions, readable
 from listwire.replay import mark, taken, transactions, visible
+from listwire.settings import Settings
 from listwire.settings.models import Kafka
+
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_users = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 @dataclass
@@ -59,20 +63,45 @@ def names(letter: Letter, address: str) -> bool:
     return any(mentions(text, address) for text in texts)
 
 
-def without(value: bytes, address: str) -> bytes | None:
-    """The cohort change without the users that name the address; None where nobody is left, or it is no cohort change."""
+def own_fields(settings: Settings) -> frozenset[str]:
+    """Where a user's own address stands: the id, and the properties in which a sync looks for it."""
+    return frozenset({"user_id", "email", *(sync.email_property for sync in settings.cohort_syncs.values())})
+
+
+def without(value: bytes, address: str, own: Collection[str] = ("user_id", "email")) -> bytes | None:
+    """The cohort change without the users whose address it is, else byte for byte; where others only speak of it, it is a hash.
+    None where nobody is left, or it is no cohort change.
+    """
     try:
-        change = orjson.loads(value)
-    except orjson.JSONDecodeError:
+        members = _members.decode(value)
+        users = _users.decode(members["users"])
+    except (msgspec.MsgspecError, ValueError, RecursionError, KeyError):
         return None
-    users = change.get("users") if isinstance(change, dict) else None
-    if not isinstance(users, list):
+    left = [
+        cut_out(bytes(user).decode("utf-8", "surrogateescape"), address)
+        for user in users
+        if not _is(user, address, own)
+    ]
+    if not left:
         return None
-    left = [user for user in users if not mentions(orjson.dumps(user).decode(), address)]
-    return orjson.dumps({**change, "users": left}) if left else None
+    return msgspec.json.encode(
+        {**members, "users": msgspec.Raw(f"[{','.join(left)}]".encode("utf-8", "surrogateescape"))}
+    )
 
 
-async def find(box: LetterBox, address: str) -> Found:
+def _is(user: msgspec.Raw, address: str, own: Collection[str]) -> bool:
+    try:
+        found = msgspec.json.decode(user)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False
+    if not isinstance(found, dict):
+        return mentions(str(found), address)
+    properties = found.get("user_properties")
+    fields = {**(properties if isinstance(properties, dict) else {}), "user_id": found.get("user_id")}
+    return any(mentions(str(fields[name]), address) for name in own if fields.get(name) is not None)
+
+
+async def find(box: LetterBox, address: str, own: Collection[str]) -> Found:
     """Reads every letter of the topic, done ones too where the box keeps them."""
     found = Found()
     for entries in (list(box.index.open.values()), list(box.index.done.values())):
@@ -82,14 +111,14 @@ async def find(box: LetterBox, address: str) -> Found:
                     continue
                 if entry.done:
                     found.done.append(entry)
-                elif letter.topic == topics.COHORT_CHANGES and without(letter.value, address) is not None:
+                elif letter.topic == topics.COHORT_CHANGES and without(letter.value, address, own) is not None:
                     found.shared.append(entry)
                 else:
                     found.whole.append(entry)
     return found
 
 
-async def forget(kafka: Kafka, box: LetterBox, entries: Iterable[Entry], address: str) -> int:
+async def forget(kafka: Kafka, box: LetterBox, entries: Iterable[Entry], address: str, own: Collection[str]) -> int:
     """Returns how many letters were marked done. Raises KafkaError; what was finished stays done."""
     wanted = list(entries)
     marked = 0
@@ -103,15 +132,15 @@ async def forget(kafka: Kafka, box: LetterBox, entries: Iterable[Entry], address
                     acks += [await mark(producer, entry.id, partition) for partition in {p for p, _ in entry.places}]
                     # After the mark: a letter that lost nothing but its detail has the same identity, and must stay open.
                     if letter is not None:
-                        acks += await _without(producer, entry, letter, address)
+                        acks += await _without(producer, entry, letter, without(letter.value, address, own))
                 written = await taken(acks)
             marked += len(pairs)
     await visible(box.reader, written)
     return marked
 
 
-async def _without(producer: Any, entry: Entry, letter: Letter, address: str) -> list[Any]:
-    if letter.topic != topics.COHORT_CHANGES or (rest := without(letter.value, address)) is None:
+async def _without(producer: Any, entry: Entry, letter: Letter, rest: bytes | None) -> list[Any]:
+    if letter.topic != topics.COHORT_CHANGES or rest is None:
         return []
     anew = replace(letter, value=rest, detail=mask(letter.detail))
     partition = entry.places[0][0]

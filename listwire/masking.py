@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 import orjson
 
@@ -69,6 +69,17 @@ def spellings(text: str) -> list[str]:
     """
     once = unquote(text)
     return list(dict.fromkeys([text, once, unquote(once), html.unescape(text), text.replace("\\u0040", "@")]))
+
+
+def cut_out(text: str, address: str) -> str:
+    """The text with this very address as a hash, in whatever spelling `mentions` finds it; all else stays as it is."""
+    bare = address.strip().lower()
+    for at in ("@", "\\u0040", "%40", "%2540", "&#64;"):
+        local, _, domain = bare.rpartition("@")
+        for name in {local, quote(local, safe=""), quote(quote(local, safe=""), safe="")}:
+            written = re.compile(rf"(?<![\w.+!#$*^~-]){re.escape(name + at + domain)}(?![\w-]|\.\w)", re.IGNORECASE)
+            text = written.sub(address_hash(bare), text)
+    return text
 
 
 def mentions(text: str, address: str) -> bool:

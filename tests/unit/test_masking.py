@@ -138,3 +138,16 @@ def test_a_cohort_change_loses_this_one_person_and_nothing_else() -> None:
     assert without(rest, "jack@x.org") is None
     assert without(b"not json", "jack@x.org") is None
     assert without(b"[]", "jack@x.org") is None
+
+
+def test_who_only_speaks_of_the_person_stays_and_so_does_every_byte_of_theirs() -> None:
+    ann = '{"user_id": "ann", "user_properties": {"email": "Ann@x.org"}}'
+    bob = '{"user_id": 18446744073709551617, "user_properties": {"email": "bob@x.org", "n": 1.10, "by": "%s and joann@x.org"}}'
+    for written in ("ann@x.org", "ANN\\u0040x.org", "ann%40x.org", "ann%2540x.org"):
+        value = f'{{"users" : [{ann}, {bob % written}], "cohort_id":"c" }}'.encode()
+        rest = without(value, "ann@x.org")
+        assert rest is not None
+        assert rest == f'{{"users":[{bob % address_hash("ann@x.org")}],"cohort_id":"c"}}'.encode()
+    assert without(f'{{"users": [{ann}]}}'.encode(), "ann@x.org") is None
+    other = b'{"users":[{"user_properties":{"mail":"ann@x.org"}},{"user_id":"b"}]}'
+    assert without(other, "ann@x.org", {"mail"}) == b'{"users":[{"user_id":"b"}]}'
