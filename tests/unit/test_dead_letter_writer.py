@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from listwire.errors import KafkaError, VendorRefused
 from listwire.records import Reason
+from stream import dead_letters
 from stream.accounts import Account
 from stream.dead_letters import Dead, rejected
 from stream.retry import Attempts, Closing
@@ -158,14 +159,19 @@ def test_a_failed_write_is_made_again_with_a_new_producer_and_counted_only_then(
         assert len(bench.producers) > 1
         assert [producer.stopped for producer in bench.producers[:-1]] == [1] * (len(bench.producers) - 1)
         assert {offset for offset, _ in bench.buried} == {1, 2}
+        assert {letter["value"] for letter in letters(bench)} == {b"junk"}, "also where the topic takes too little"
         assert bench.counted() == {"received": 2, "dead_lettered": 2}
 
     run(main())
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-def test_a_letter_that_is_too_large_for_the_topic_tells_where_its_record_is_and_holds_up_nobody(at_once: bool) -> None:
+def test_a_letter_that_is_too_large_for_the_topic_tells_where_its_record_is_and_holds_up_nobody(
+    at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A publisher may compress: what fits into the source topic need not fit into this one. It was tried for ever."""
+
+    monkeypatch.setattr(dead_letters, "ALWAYS_FITS", 1000)
 
     async def main() -> None:
         bench = Bench()
