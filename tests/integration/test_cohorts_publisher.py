@@ -254,7 +254,7 @@ async def test_a_publisher_may_compress_as_it_likes(settings: Settings, codec: s
 
 async def test_what_a_publisher_has_compressed_fits_into_the_topic_of_dead_letters(settings: Settings) -> None:
     """13 MiB of it, where the topic takes 10: its limit is for what is sent."""
-    value = json.dumps({"users": [{"user_id": number} for number in range(500_000)]}).encode()
+    value = json.dumps({"users": [{"user_id": number} for number in range(600_000)]}).encode()
     assert len(value) > 10 << 20
     producer = await letters_producer(settings)
     try:
