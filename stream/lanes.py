@@ -74,6 +74,7 @@ class Lane:
         self.stirred = asyncio.Event()  # something has arrived or settled, or the lane closes
         self.closing = asyncio.Event()
         self.given_up = False
+        self.proven = False  # something of it has been acknowledged
         self.task = asyncio.ensure_future(self._run())
 
     @property
@@ -148,6 +149,8 @@ class Lane:
             for ack in delivery.acks:
                 ack()
             self.weight -= delivery.weight
+            self.proven = True
+            self.lanes.room.set()
             self.lanes.moved()
         return bool(self.under_way) or not self.closing.is_set()
 
@@ -197,10 +200,10 @@ class Lanes:
     """All lanes of a process.
 
     limit: records a delivery, unless one run alone has more. abreast: deliveries that a lane may have under way. budget: bytes
-    that may wait in all lanes together, each of them some 2.5 in truth (headers, objects, the event made of it). It is what
-    an outage costs: at 8 MiB a worker had 119 MB and drained no faster, at 2 MiB it had the same 104 MB as at 3 and was
-    idle for a twentieth of a drain. A lane's share is never under `least_share`. grace: seconds that an attempt under way
-    may take when its lane closes.
+    that may wait in all lanes together, each of them some 2.5 in truth (headers, objects, the event made of it); `unproven`
+    as long as nothing of a lane was acknowledged, since with its vendor away they would only cost memory: a worker that
+    starts in an outage has 105 MB, and would have 119. With 3 MiB for all it drains an eighth slower. A lane's share is
+    never under `least_share`. grace: seconds that an attempt under way may take when its lane closes.
     """
 
     def __init__(
@@ -211,7 +214,8 @@ class Lanes:
         *,
         limit: int = 4000,
         abreast: int = 1,
-        budget: int = 3 << 20,
+        budget: int = 8 << 20,
+        unproven: int = 3 << 20,
         least_share: int = 256 << 10,
         most_share: int = 4 << 20,
         grace: float = 12.0,
@@ -222,20 +226,23 @@ class Lanes:
         self.on_fail = fail
         self.limit = limit
         self.abreast = abreast
-        self.budget, self.least_share, self.most_share = budget, least_share, most_share
+        self.budget, self.unproven = budget, unproven
+        self.least_share, self.most_share = least_share, most_share
         self.grace = grace
         self.moved = moved
         self.lanes: dict[Partition, Lane] = {}
         self.failed = False
         self.ended = False
+        self.room = asyncio.Event()  # a lane has less in it than before
 
     def full(self, partition: Partition) -> bool:
         lane = self.lanes.get(partition)
-        return lane is not None and lane.weight >= self.share
+        return lane is not None and lane.weight >= self.share(proven=lane.proven)
 
-    @property
-    def share(self) -> int:
-        return min(self.most_share, max(self.least_share, self.budget // max(1, len(self.lanes))))
+    def share(self, *, proven: bool) -> int:
+        """Bytes that may wait in one lane."""
+        all_ = self.budget if proven else self.unproven
+        return min(self.most_share, max(self.least_share, all_ // max(1, len(self.lanes))))
 
     @property
     def waiting(self) -> bool:

@@ -8,6 +8,7 @@ committed reads only. It also tells `Progress` of every heartbeat that Kafka has
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,6 +29,8 @@ GATHER = 0.04
 # What aiokafka has ready then is what it was given `GATHER` ago, when the first record came. So it is asked once more, for as
 # many seconds at most as a broker needs to hand over what it has.
 ONCE_MORE = 0.01
+# Seconds between two looks at lanes that are all full and stay so.
+FULL = 0.1
 # Seconds until Kafka is asked again where a partition begins.
 ASK_AGAIN = 0.5
 # Seconds that the commit of a stopping process may take.
@@ -193,7 +196,7 @@ class RunConsumer(driver.Consumer):
             await asyncio.sleep(wait)
         ready = {tp for tp in active_partitions if not self.app.lanes.full(tp)}
         if not ready:
-            await asyncio.sleep(0.02)
+            await self._room()
             return {}  # an empty set would mean all partitions
         runs: Mapping[Any, Any] = await super()._getmany(
             ready, timeout if len(ready) == len(active_partitions) else 0.05
@@ -205,6 +208,14 @@ class RunConsumer(driver.Consumer):
             if sum(len(run.records) for batch in runs.values() for run in batch) < SMALL:
                 self._small_fetch_at = time.monotonic()
         return runs
+
+    async def _room(self) -> None:
+        """Until a lane has some, or for `FULL` seconds."""
+        room = self.app.lanes.room
+        room.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FULL):
+                await room.wait()
 
     def _note_made_anew(self, runs: Mapping[Any, Any]) -> None:
         """The committed offset is not in the topic any more, which was made anew or cut: what it holds is new to us. Faust would

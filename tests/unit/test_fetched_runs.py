@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Callable
@@ -456,12 +457,21 @@ async def test_full_lanes_are_left_out_of_the_fetch_and_never_all_partitions_tak
     monkeypatch.setattr(driver.Consumer, "_getmany", getmany)
     found = consumer()
     full: set[TP] = {T0}
-    found.app = SimpleNamespace(lanes=SimpleNamespace(full=full.__contains__))
+    room = asyncio.Event()
+    found.app = SimpleNamespace(lanes=SimpleNamespace(full=full.__contains__, room=room))
     await found._getmany({T0, T1}, 1.0)
     full.clear()
     await found._getmany({T0, T1}, 1.0)
     full.update({T0, T1})
-    assert await found._getmany({T0, T1}, 1.0) == {}
+    assert await found._getmany({T0, T1}, 1.0) == {}, "though nothing has gone"
+    monkeypatch.setattr(transport, "FULL", 60)
+    room.set()  # before it was full
+    waiting = asyncio.ensure_future(found._getmany({T0, T1}, 1.0))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    room.set()
+    async with asyncio.timeout(5):
+        assert await waiting == {}
     assert asked == [({T1}, 0.05), ({T0, T1}, 1.0)]
 
 

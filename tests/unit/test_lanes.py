@@ -102,6 +102,15 @@ async def test_a_run_is_acknowledged_only_after_its_delivery_has_settled() -> No
     assert desk.acked == [3]
 
 
+async def test_whoever_waits_for_room_hears_of_each_delivery_that_is_acknowledged() -> None:
+    desk = Desk()
+    desk.put(Run(0, 3))
+    await turn()
+    assert not desk.lanes.room.is_set()
+    await desk.settle()
+    assert desk.lanes.room.is_set()
+
+
 async def test_what_waits_meanwhile_is_the_next_delivery_and_a_partition_has_one_at_a_time() -> None:
     desk = Desk()
     desk.put(Run(0, 2))
@@ -411,7 +420,7 @@ async def test_a_lane_that_is_cancelled_by_anybody_is_a_bug_and_no_silence() -> 
 
 
 async def test_put_never_waits_and_a_lane_is_full_by_bytes_until_they_are_settled() -> None:
-    desk = Desk(budget=100, least_share=10, most_share=1000, limit=40)
+    desk = Desk(budget=100, unproven=100, least_share=10, most_share=1000, limit=40)
     assert not desk.lanes.full(P0)
     for begin in range(50):
         desk.put(Run(begin, begin + 1, weight=2, first=0))
@@ -424,12 +433,29 @@ async def test_put_never_waits_and_a_lane_is_full_by_bytes_until_they_are_settle
     assert (desk.lanes.full(P0), desk.lanes.waiting, desk.lanes.full(P1)) == (False, False, False)
 
 
+async def test_a_lane_holds_less_until_something_of_it_was_acknowledged() -> None:
+    """Its vendor may be away: then all that waits costs memory, and brings nothing."""
+    desk = Desk(budget=100, unproven=30, least_share=10, most_share=1000)
+    desk.put(Run(0, 1, weight=29))
+    assert not desk.lanes.full(P0)
+    desk.put(Run(1, 2, weight=1))
+    assert desk.lanes.full(P0)
+    assert await desk.settle() == [0, 1]
+    desk.put(Run(2, 3, weight=99))
+    assert not desk.lanes.full(P0)
+    desk.put(Run(3, 4, weight=1))
+    assert desk.lanes.full(P0)
+    desk.put(Run(0, 1, weight=15), P1)
+    assert desk.lanes.full(P1), "each lane proves itself"
+    await desk.lanes.close()
+
+
 async def test_the_budget_is_shared_within_bounds() -> None:
     desk = Desk(budget=100, least_share=10, most_share=60)
     shares = []
     for number in range(20):
         desk.put(Run(0, 1), ("topic", number))
-        shares.append(desk.lanes.share)
+        shares.append(desk.lanes.share(proven=True))
     assert shares[:5] == [60, 50, 33, 25, 20]
     assert shares[-1] == 10
     await desk.lanes.close()
