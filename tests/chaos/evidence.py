@@ -104,13 +104,20 @@ def replays(record: Record) -> bool:
 
 
 def letters_of(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """All letters there ever were, and those of them that were not replayed: a record without a value marks a letter as done."""
+    """All letters there ever were, and those of them that wait: a record without a value marks a letter as done, in front of it in
+    its partition. What fails again after its replay is a letter again, of the same identity, and waits again.
+    """
     read = [
         (each, dead_letters.read(each.key, each.value, each.headers, (each.partition, each.offset))) for each in records
     ]
-    done = {found for _, found in read if isinstance(found, str)}
+    done: dict[tuple[str, int], int] = {}  # identity and partition of each mark → its offset
+    for each, found in read:
+        if isinstance(found, str):
+            done[found, each.partition] = max(each.offset, done.get((found, each.partition), -1))
     ever = [(each, found) for each, found in read if not isinstance(found, str)]
-    return [each for each, _ in ever], [each for each, found in ever if found is None or found.id not in done]
+    return [each for each, _ in ever], [
+        each for each, found in ever if found is None or each.offset > done.get((found.id, each.partition), -1)
+    ]
 
 
 async def collect(settings: Settings, directory: Path, **known: Any) -> Evidence:
