@@ -100,7 +100,8 @@ class RunThread(driver.AIOKafkaConsumerThread):
         fetched: Any = {}
         try:
             fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
-            if self.consumer.gathering and 0 < sum(map(len, fetched.values())) < SMALL:
+            # Not where a rebalance came in between: what is in hand is of the next assignment then, and put back below.
+            if self.consumer.gathering and assignment.active and 0 < sum(map(len, fetched.values())) < SMALL:
                 fetched = await self._once_more(assignment, fetched, consumer, active_partitions, max_records)
         except UnicodeDecodeError:
             # Of another assignment by now, it is met again there, from where that one stands.

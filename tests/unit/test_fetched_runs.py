@@ -200,13 +200,16 @@ async def test_records_fetched_while_the_flow_is_stopped_are_put_back(monkeypatc
     assert span(await bench.read(3, to=4)) == (0, 4, 0)
 
 
+@pytest.mark.parametrize("gathering", [False, True])
 async def test_records_of_a_new_assignment_that_an_older_fetch_brings_are_put_back(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, gathering: bool
 ) -> None:
     old, new = Assignment(p0=0), Assignment(p0=100)
     bench = Bench(monkeypatch, old)
+    bench.thread.consumer.gathering = gathering
 
     def step() -> dict[TP, list[Any]]:
+        bench.step = dict  # nothing comes, should it be asked once more
         old.active = False
         bench.subscription.assignment = new
         new.move(T0, 150)

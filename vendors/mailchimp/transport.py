@@ -112,11 +112,7 @@ class Transport:
     def _read(self, status: int, answer: bytes, kind: type[T]) -> T:
         try:
             return _decoded(answer, kind)
-        except (
-            msgspec.MsgspecError,
-            ValueError,
-            RecursionError,
-        ) as fault:  # bytes that are no UTF-8, and nesting, raise their own
+        except (msgspec.MsgspecError, ValueError, RecursionError) as fault:  # the last two: no UTF-8, and deep nesting
             words = self._redact(f"the answer is not what was asked for: {fault}")
             raise VendorUnavailable(VENDOR, status, words, cause="unreadable") from None
 
