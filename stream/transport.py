@@ -8,7 +8,6 @@ committed reads only. It also tells `Progress` of every heartbeat that Kafka has
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -214,9 +213,7 @@ class RunConsumer(driver.Consumer):
         """Until a lane has some, or for `FULL` seconds."""
         room = self.app.lanes.room
         room.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FULL):
-                await room.wait()
+        await self.app.progress.clock.wait(room, FULL)
 
     def _note_made_anew(self, runs: Mapping[Any, Any]) -> None:
         """The committed offset is not in the topic any more, which was made anew or cut: what it holds is new to us. Faust would

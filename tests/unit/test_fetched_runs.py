@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaTimeoutError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from listwire.clock import SystemClock
 from stream import transport
 from stream.runs import RECORD_COST, Run
 from stream.transport import RunConsumer, RunThread
@@ -461,7 +462,9 @@ async def test_full_lanes_are_left_out_of_the_fetch_and_never_all_partitions_tak
     found = consumer()
     full: set[TP] = {T0}
     room = asyncio.Event()
-    found.app = SimpleNamespace(lanes=SimpleNamespace(full=full.__contains__, room=room))
+    found.app = SimpleNamespace(
+        lanes=SimpleNamespace(full=full.__contains__, room=room), progress=SimpleNamespace(clock=SystemClock())
+    )
     await found._getmany({T0, T1}, 1.0)
     full.clear()
     await found._getmany({T0, T1}, 1.0)
