@@ -20,6 +20,9 @@ _SENT_BY_MAILCHIMP: Final = b"data%5Bid%5D="
 _ANY_SPELLING: Final = re.compile(
     rb"(?:\A|&)(?:d|%64)(?:a|%61)(?:t|%74)(?:a|%61)(?:\[|%5[Bb])(?:i|%69)(?:d|%64)(?:\]|%5[Dd])(?:=([^&]*))?(?=&|\Z)"
 )
+# Where the name may hide after the last one spelt as Mailchimp does: small hex digits, letters that nobody needs to escape, or
+# (looked for apart) bare brackets. A quarter of the time that _ANY_SPELLING takes.
+_SPELT_OTHERWISE: Final = re.compile(rb"%(?:5[bd]|[67])")
 
 
 def webhook_key(source: bytes, body: bytes) -> bytes:
@@ -35,7 +38,9 @@ def contact_id(body: bytes) -> bytes:
         at > 0
         and body[at - 1] == 38  # &
         and body.find(b"data%5Bid%5D", at + 13) < 0
-        and not _spelt_otherwise(body)
+        and b"[" not in body
+        and b"]" not in body
+        and not _SPELT_OTHERWISE.search(body, at)
     ):
         start = at + len(_SENT_BY_MAILCHIMP)
         end = body.find(b"&", start)
@@ -46,14 +51,6 @@ def contact_id(body: bytes) -> bytes:
     if b"%" in value or b"+" in value:
         return unquote_to_bytes(value.replace(b"+", b" "))
     return value
-
-
-def _spelt_otherwise(body: bytes) -> bool:
-    """Whether the name may hide elsewhere: bare brackets, small hex digits, letters that nobody needs to escape.
-
-    A third of the time that one regular expression for all of it takes.
-    """
-    return b"[" in body or b"%5b" in body or b"%5d" in body or b"%6" in body or b"%7" in body
 
 
 class _CohortChange(msgspec.Struct):

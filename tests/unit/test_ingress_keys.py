@@ -21,6 +21,7 @@ SPELLINGS = (
     b"data%5Bid%5d",
     b"data[id]",
     b"data[id%5D",
+    b"data%5Bid]",
     b"d%61ta%5Bid%5D",
     b"%64ata[i%64]",
 )
@@ -53,6 +54,8 @@ def as_parsed(body: bytes) -> bytes:
 @example(b"data%5Bid%5D=a&data%5Bid%5D")
 @example(b"&data%5Bid%5D=a&data[id]=b")
 @example(b"&data%5Bid%5D=a&data%5Bid%5d=b")
+@example(b"x=1&data%5Bid%5D=a&data%5Bid]=b")
+@example(b"x=1&data%5bid%5d=a&data%5Bid%5D=b")
 @example(b"x=1&data%5Bid%5D=a&x=data%5Bid%5D=b")
 @example(b"&data%5Bid%5D=a&xdata%5Bid%5D=b")
 @example(b"x&data%5Bid%5D=a&data%5Bid%5D")
