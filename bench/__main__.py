@@ -1,6 +1,6 @@
 """`python -m bench [PART…]`: measures, prints as it goes, and writes README.md's tables and the charts.
 
-Parts: drain, latency, ingress, outage; only when named: monitoring (the cost of being watched), takeover (after a SIGKILL),
+Parts: drain, latency, ingress, capacity (the same with more connections), outage; only when named: monitoring (the cost of being watched), takeover (after a SIGKILL),
 growth (10 000 records to ten million), scaling (processes, partitions), abuse (hostile peers); `report` measures nothing and writes the tables and
 charts again from results.json.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from bench import agree, report
 from bench.abuse import abuse
 from bench.drain import Row, drain, turns
-from bench.ingress import INGRESSES, Load, load_generator, measure
+from bench.ingress import CAPACITY, INGRESSES, Load, load_generator, measure
 from bench.kafka import Broker, broker
 from bench.latency import latency
 from bench.monitoring import ways
@@ -28,7 +28,7 @@ from bench.takeover import takeover
 
 # Of the sink, in seconds: what an Amplitude nearby takes.
 LATENCY = 0.05
-USUAL = ("drain", "latency", "ingress", "outage")
+USUAL = ("drain", "latency", "ingress", "capacity", "outage")
 NAMED = ("monitoring", "takeover", "growth", "scaling", "abuse", "report")
 
 
@@ -92,7 +92,9 @@ def part(name: str, chosen: argparse.Namespace) -> list[Row]:
         case "outage":
             return rounds(some, 1, chosen.outage_records, partial(outage, seconds=chosen.outage_seconds))
         case "ingress":
-            return ingress(chosen)
+            return ingress(chosen, chosen.connections)
+        case "capacity":
+            return ingress(chosen, CAPACITY)
         case "abuse":
             with broker() as kafka:
                 return abuse(kafka, chosen.rounds, chosen.seconds, say_row)
@@ -107,8 +109,8 @@ def part(name: str, chosen: argparse.Namespace) -> list[Row]:
             return rounds(some, chosen.rounds, chosen.records, partial(drain, count=chosen.records))
 
 
-def ingress(chosen: argparse.Namespace) -> list[Row]:
-    load = Load(chosen.connections, chosen.seconds)
+def ingress(chosen: argparse.Namespace, connections: int) -> list[Row]:
+    load = Load(connections, chosen.seconds)
     say(load_generator())
     rows = []
     with broker() as kafka:

@@ -13,6 +13,7 @@ PANELS = {
     "drain": (("rate", "events a second, draining"), ("cpu_us", "CPU µs an event")),
     "latency": (("p50", "p50 ms at 500 a second"), ("p99", "p99 ms"), ("core", "% of a core")),
     "ingress": (("rate", "durable requests a second"), ("p99", "p99 ms, 64 connections")),
+    "capacity": (("rate", "durable requests a second, 256 connections"), ("cpu_us", "CPU µs a request")),
     "takeover": (
         ("gap", "seconds that an event waits after a SIGKILL"),
         ("start", "seconds from start to first event"),

@@ -55,7 +55,7 @@ COLUMNS: dict[str, tuple[tuple[str, str, Show], ...]] = {
     ),
     "ingress": (
         ("rate", "durable requests/s", whole), ("p50", "p50 ms", one), ("p99", "p99 ms", one), ("cpu_us", "CPU µs a request", whole),
-        ("rss_mb", "RSS peak MB", whole),
+        ("rss_mb", "RSS peak MB", whole), ("turn_ns", "ns for a turn of a Python loop just before", whole),
     ),
     "outage": (
         ("rss_mb", "RSS MB at the end", whole), ("growth_mb", "growth in the second half, MB", one), ("peak_mb", "RSS peak MB", whole),
@@ -63,6 +63,7 @@ COLUMNS: dict[str, tuple[tuple[str, str, Show], ...]] = {
     ),
 }  # fmt: skip
 COLUMNS["monitoring"] = COLUMNS["growth"] = COLUMNS["drain"]
+COLUMNS["capacity"] = COLUMNS["ingress"]
 COLUMNS["scaling"] = tuple(column for column in COLUMNS["drain"] if not column[0].startswith("cpu"))
 COLUMNS["takeover"] = (
     ("gap", "longest wait of an event, s", one), ("start", "start to first event, s", one), ("repeated", "sent again", whole),
@@ -72,7 +73,7 @@ COLUMNS["abuse"] = (
     ("p99", "p99 ms beside them", one), ("ratio", "times the usual", one), ("rss_mb", "RSS MB", whole),
 )  # fmt: skip
 # What a row is compared by, against the row named Listwire.
-COMPARED = {"drain": "rate", "ingress": "rate", "monitoring": "rate"}
+COMPARED = {"drain": "rate", "ingress": "rate", "capacity": "rate", "monitoring": "rate"}
 
 
 def in_words(row: Row) -> str:
@@ -166,6 +167,7 @@ def when(part: str, found: dict[str, Any]) -> str:
         "monitoring": "{records} records, 4 partitions, median of {rounds} interleaved rounds",
         "latency": "{rate} records/s for {seconds:g} s, median of {rounds} interleaved rounds",
         "ingress": "{connections} connections for {seconds:g} s, median of {rounds} interleaved rounds",
+        "capacity": "256 connections for {seconds:g} s, median of {rounds} interleaved rounds",
         "takeover": "{rate} records/s, two workers, 4 partitions, median of {rounds} interleaved rounds",
         "abuse": "200 regular requests/s for {seconds:g} s beside each, median of {rounds} rounds",
         "growth": "4 partitions, one run each",
