@@ -120,6 +120,13 @@ def letters_of(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
     ]
 
 
+def refused_and_waiting(evidence: Evidence) -> int:
+    """How many letters wait that a refused key has made."""
+    return sum(
+        dict(letter.headers).get(topics.REASON) == b"connection_refused" for letter in letters_of(evidence.letters)[1]
+    )
+
+
 async def collect(settings: Settings, directory: Path, **known: Any) -> Evidence:
     """Reads topics, groups and the journals `amplitude.journal` and `mailchimp.journal`; `known` is what the caller knows."""
     found: dict[str, list[Record]] = {}
