@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 from listwire.errors import VendorRejected, VendorUnavailable
 from stream.delivery import together
-from stream.tag_ids import Tag, TagIds, TagRefused
+from stream.late_calls import LateCalls
+from stream.tag_ids import Addresses, Tag, TagIds, TagRefused
 from vendors.mailchimp import SEGMENT_CALL_LIMIT, Mailchimp, Member, SegmentAnswer, segment_gone, tag_key
 
 T = TypeVar("T")
-Addresses = Sequence[str]
 # The retry loop with the connection already in it.
 Retry = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
@@ -49,17 +49,18 @@ class Instead(Enum):
 class TagCalls:
     """Of one account; `client` keeps to its number of connections."""
 
-    def __init__(self, client: Mailchimp, ids: TagIds) -> None:
+    def __init__(self, client: Mailchimp, ids: TagIds, late: LateCalls) -> None:
         self.client = client
         self.ids = ids
+        self.late = late
 
     def until(self, closing: asyncio.Event) -> TagCalls:
         """The same, for a delivery that may have to stop: calls that still wait for a place then raise `Withdrawn`."""
-        return TagCalls(self.client.until(closing), self.ids)
+        return TagCalls(self.client.until(closing), self.ids, self.late)
 
     async def apply(self, tag: Tag, add: Addresses, remove: Addresses, retry: Retry, settle: Settle) -> None:
-        """Returns when every address was handed to `settle` once. Raises what `retry` raises."""
-        work = _Work(self.client, self.ids, tag, retry, settle)
+        """Returns when every address was handed to `settle` once. Raises what `retry` raises. Not before `late` allows it."""
+        work = _Work(self, tag, retry, settle)
         try:
             segment = await retry(lambda: work.segment(create=bool(add)))
         except TagRefused as fault:
@@ -80,7 +81,7 @@ class TagCalls:
         try:
             segment = await self.ids.find(self.client, tag, create=entered)
             if segment is not None:
-                await self.client.update_segment_members(tag.audience, segment, add, remove)
+                await self.update(tag, segment, add, remove)
         except TagRefused:
             return
         except VendorRejected as fault:
@@ -88,13 +89,21 @@ class TagCalls:
                 self.ids.gone(tag, fault)
                 await self.ids.find(self.client, tag, create=False)  # the tag, or the audience?
 
+    async def update(self, tag: Tag, segment: int, add: Addresses, remove: Addresses) -> SegmentAnswer:
+        try:
+            return await self.client.update_segment_members(tag.audience, segment, add, remove)
+        except VendorUnavailable as fault:
+            self.late.note(fault, tag, add, remove)
+            raise
+
 
 class _Work:
     """The calls for one tag of one delivery."""
 
-    def __init__(self, client: Mailchimp, ids: TagIds, tag: Tag, retry: Retry, settle: Settle) -> None:
-        self.client = client
-        self.ids = ids
+    def __init__(self, calls: TagCalls, tag: Tag, retry: Retry, settle: Settle) -> None:
+        self.calls = calls
+        self.client = calls.client
+        self.ids = calls.ids
         self.tag = tag
         self.retry = retry
         self.settle = settle
@@ -135,7 +144,7 @@ class _Work:
         if segment is None:
             return Instead.NO_TAG
         try:
-            answer = await self.client.update_segment_members(self.tag.audience, segment, add, remove)
+            answer = await self.calls.update(self.tag, segment, add, remove)
         except VendorUnavailable as fault:
             # It may have happened: again, in halves, which Mailchimp finishes sooner.
             if fault.cause == "timeout" and len(add) + len(remove) > 1:

@@ -7,6 +7,7 @@ letters of its own changes and of nothing else.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from listwire.clock import Clock
@@ -15,6 +16,7 @@ from vendors.mailchimp import Mailchimp, not_found, tag_exists, tag_key
 
 # A tag in trouble is tried for so long: creations show up in searches and listings only after a while.
 PATIENCE = 60.0
+Addresses = Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -153,9 +153,12 @@ class MailchimpCourier:
 
     async def _probe(self, words: Sequence[Words], calls: TagCalls) -> bool:
         """Whether a parked connection is accepted again, asked now and then with one real word."""
-        if not words or not self.connection.take_probe():
+        if not words:
             return False
         address, (entered, _, _) = next(iter(words[0].last.items()))
+        word = ([address], []) if entered else ([], [address])
+        if calls.late.seconds(words[0].tag, *word) or not self.connection.take_probe():
+            return False
         try:
             await calls.probe(words[0].tag, address, entered=entered)
         except Withdrawn:
@@ -192,6 +195,14 @@ class MailchimpCourier:
 
         add = [address for address, (entered, _, _) in words.last.items() if entered]
         remove = [address for address, (entered, _, _) in words.last.items() if not entered]
+        if (seconds := calls.late.seconds(words.tag, add, remove)) > 0:
+            log.warning(
+                "an older call without an answer may be carried out yet; newer words of the same contacts wait",
+                connection=self.connection.name,
+                tag=words.tag.name,
+                seconds=round(seconds, 1),
+            )
+            await attempts.pause(seconds)
         await calls.apply(words.tag, add, remove, retry, settle)
 
     async def _settle(self, words: Words, verdict: Verdict, settlement: Settlement) -> None:

@@ -25,6 +25,7 @@ from stream.cohort_history import Hearing, Question, hear
 from stream.connections import Connection
 from stream.dead_letters import DeadLetters
 from stream.delivery import Delivery
+from stream.late_calls import LateCalls
 from stream.tag_calls import TagCalls
 from stream.tag_ids import TagIds
 from stream.to_mailchimp import Change, MailchimpCourier
@@ -87,7 +88,7 @@ class Stage:
         self.producer = FakeProducer()
         self.closing = asyncio.Event()
         self.reads: list[Hearing] = []
-        calls = TagCalls(client, TagIds(self.clock))
+        calls = TagCalls(client, TagIds(self.clock), LateCalls(self.clock, 120))
         self.couriers: dict[str, MailchimpCourier] = {}
         for name, given in self.syncs.items():
             sync = CohortSync(**{"mailchimp": "acme", "audience": AUDIENCE, **given})

@@ -37,12 +37,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Trouble:
-    """Instead of the answer. `done`: the call was carried out all the same; `hang`: no answer ever comes."""
+    """Instead of the answer. `done`: the call was carried out all the same; `late`: so it will be, after so many seconds; `hang`:
+    no answer ever comes.
+    """
 
     status: int = 502
     body: str = "<html>"
     done: bool = False
     hang: bool = False
+    late: float | None = None
 
 
 def problem(name: str) -> Trouble:
@@ -78,6 +81,8 @@ class InMemory:
             await asyncio.sleep(self.latency / 2)
             trouble = self.trouble(call)
             status, answer = self._act(act) if trouble is None or trouble.done else (0, None)
+            if trouble is not None and trouble.late is not None:
+                asyncio.get_running_loop().call_later(trouble.late, self._act, act)
             await asyncio.sleep(self.latency / 2)
             if trouble is None:
                 return httpx.Response(status, json=answer)

@@ -19,6 +19,7 @@ from stream.cohort_history import PartitionReader, header
 from stream.connections import Connection
 from stream.dead_letters import Dead, DeadLetters
 from stream.delivery import Delivery, Sorted
+from stream.late_calls import LateCalls
 from stream.progress import Progress
 from stream.tag_calls import TagCalls
 from stream.tag_ids import TagIds
@@ -80,7 +81,11 @@ def make_agent(settings: Settings, clock: Clock, progress: Progress) -> Agent:
     read_later = PartitionReader(settings.kafka)
     for name, sync in settings.cohort_syncs.items():
         if sync.mailchimp not in calls:
-            calls[sync.mailchimp] = TagCalls(_client(settings, sync.mailchimp, progress), TagIds(clock))
+            calls[sync.mailchimp] = TagCalls(
+                _client(settings, sync.mailchimp, progress),
+                TagIds(clock),
+                LateCalls(clock, settings.mailchimp[sync.mailchimp].carried_out_within),
+            )
         connection = Connection(f"cohort_syncs.{name}", "mailchimp", clock, settings.delivery)
         couriers[name] = MailchimpCourier(name, sync, connection, calls[sync.mailchimp], read_later)
     letters = DeadLetters(lambda: letters_producer(settings), clock, redaction.for_settings(settings))

@@ -61,6 +61,7 @@ base_url = "{amplitude}"
 api_key = "{mailchimp_key}"
 base_url = "{mailchimp}"
 http_timeout = 5
+carried_out_within = 6
 [sources.newsletter]
 mailchimp = "acme"
 audience = "{audience}"
