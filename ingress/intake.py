@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from ingress.refusals import Refused
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+
+_PIECE: Final = 4096
 
 
 class Memory:
@@ -75,11 +77,12 @@ class Body:
 
 async def drain(receive: Receive, most: int) -> None:
     """Reads on after an early answer, and forgets: a peer that still sends would see a reset instead of the answer. `most` bytes,
-    where a piece counts as a KiB at least: sixteen million pieces of a byte would keep the process busy.
+    where a piece counts as 4 KiB at least: sixteen million pieces of a byte would keep the process busy, and sixteen thousand
+    make everybody else wait for a tenth of a second.
     """
     size = 0
     while size <= most:
         message = await receive()
         if message["type"] != "http.request" or not message.get("more_body", False):
             return
-        size += max(1024, len(message.get("body", b"")))
+        size += max(_PIECE, len(message.get("body", b"")))
