@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -32,9 +33,22 @@ def pages(ready: Callable[[], Awaitable[bool]], count: Callable[[], None]) -> di
             return Page(200, b"Kafka acknowledges\n")
         return Page(503, b"Kafka does not acknowledge, or this process is stopping\n")
 
-    async def metrics() -> Page:
+    making: asyncio.Task[Page] | None = None
+
+    async def make() -> Page:
+        nonlocal making
+        await asyncio.sleep(
+            0
+        )  # whoever asks at the same time gets the same page, which is not older than any of their questions
+        making = None
         count()
         return _metrics()
+
+    async def metrics() -> Page:
+        nonlocal making
+        if making is None:
+            making = asyncio.create_task(make())
+        return await asyncio.shield(making)
 
     return {"/healthz": _healthz, "/readyz": readyz, "/metrics": metrics}
 

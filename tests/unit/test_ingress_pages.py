@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from ingress import pages
 from listwire import metrics
 from tests import virtual_time
 from tests.ingress_peer import HOOK, Answer, Kafka, ask, running
@@ -42,6 +45,19 @@ def test_metrics_count_by_route_and_status_and_are_fresh() -> None:
     assert f'listwire_ingress_requests_total{{route="mailchimp",status="204"}} {before[0] + 1}' in text
     assert 'listwire_ingress_requests_total{route="amplitude",status="413"}' in text, "series exist before they count"
     assert "s3cret" not in text
+
+
+def test_metrics_that_are_asked_for_at_once_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(pages, "generate_latest", lambda _: made.append(1) or b"page %d" % len(made))
+
+    async def main() -> list[Answer]:
+        async with running() as peer:
+            first = await asyncio.gather(*(peer.ask("GET", "/metrics") for _ in range(10)))
+            return [*first, await peer.ask("GET", "/metrics")]
+
+    answers = virtual_time.run(main())
+    assert [answer.body for answer in answers] == [b"page 1"] * 10 + [b"page 2"]
 
 
 def test_the_time_of_stored_requests_is_observed_in_its_bucket() -> None:
