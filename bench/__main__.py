@@ -1,8 +1,8 @@
 """`python -m bench [PART…]`: measures, prints as it goes, and writes README.md's tables and the charts.
 
-Parts: drain, latency, ingress, capacity (the same with more connections), outage; only when named: monitoring (the cost of being watched), takeover (after a SIGKILL),
-growth (10 000 records to ten million), scaling (processes, partitions), abuse (hostile peers); `report` measures nothing and writes the tables and
-charts again from results.json.
+Parts: drain, latency, ingress, capacity (the same with more connections), outage; only when named: monitoring (the cost of being
+watched), takeover (after a SIGKILL), growth (10 000 records to ten million), scaling (processes, partitions), abuse (hostile peers),
+profile (where a drain's CPU time goes); `report` measures nothing and writes the tables and charts again from results.json.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from bench.kafka import Broker, broker
 from bench.latency import latency
 from bench.monitoring import ways
 from bench.outage import outage
+from bench.profile import profile
 from bench.runners import ALL, Runner, Sink, sink
 from bench.scaling import growth, scaling
 from bench.takeover import takeover
@@ -29,7 +30,7 @@ from bench.takeover import takeover
 # Of the sink, in seconds: what an Amplitude nearby takes.
 LATENCY = 0.05
 USUAL = ("drain", "latency", "ingress", "capacity", "outage")
-NAMED = ("monitoring", "takeover", "growth", "scaling", "abuse", "report")
+NAMED = ("monitoring", "takeover", "growth", "scaling", "abuse", "profile", "report")
 
 
 def arguments() -> argparse.Namespace:
@@ -100,6 +101,8 @@ def part(name: str, chosen: argparse.Namespace) -> list[Row]:
                 return abuse(kafka, chosen.rounds, chosen.seconds, say_row)
         case "takeover":
             return rounds(some, chosen.rounds, 0, partial(takeover, rate=chosen.rate))
+        case "profile":
+            return profile(chosen.records, LATENCY)
         case "growth":
             return growth(chosen.most_records, LATENCY, say_row)
         case "scaling":

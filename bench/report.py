@@ -72,6 +72,9 @@ COLUMNS["abuse"] = (
     ("connections", "of them at once", whole), ("rate", "regular requests/s", whole), ("usual_p99", "usual p99 ms", one),
     ("p99", "p99 ms beside them", one), ("ratio", "times the usual", one), ("rss_mb", "RSS MB", whole),
 )  # fmt: skip
+COLUMNS["profile"] = (("share", "% of the CPU time", one), ("cpu_us", "CPU µs an event", one))
+# Where the last column says something else than whether all is well.
+LAST = {"profile": "the first line: the drain's check; the others: most of it in"}
 # What a row is compared by, against the row named Listwire.
 COMPARED = {"drain": "rate", "ingress": "rate", "capacity": "rate", "monitoring": "rate"}
 
@@ -106,7 +109,7 @@ def table(part: str, rows: list[Row]) -> str:
         "",
         *(heading for _, heading, _ in columns),
         *([f"{lines[0]['name']} is … times this"] if compared else []),
-        "check",
+        LAST.get(part, "check"),
     ]
     out = ["| " + " | ".join(heads) + " |", "|---" + "|--:" * (len(heads) - 2) + "|---|"]
     for row in lines:
@@ -170,6 +173,7 @@ def when(part: str, found: dict[str, Any]) -> str:
         "capacity": "256 connections for {seconds:g} s, median of {rounds} interleaved rounds",
         "takeover": "{rate} records/s, two workers, 4 partitions, median of {rounds} interleaved rounds",
         "abuse": "200 regular requests/s for {seconds:g} s beside each, median of {rounds} rounds",
+        "profile": "{records} records, one run with a sampler in it",
         "growth": "4 partitions, one run each",
         "scaling": "{records} records, one run each",
         "outage": "{outage_records} records waiting, {outage_seconds:g} s, one run each",

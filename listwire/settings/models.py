@@ -130,8 +130,8 @@ class Mailchimp(Table):
     """Simultaneous calls of one process. Mailchimp allows an account 10 in all."""
     http_timeout: Seconds = Field(30.0, examples=[30])
     """Seconds that a call may take; one that takes longer may have been carried out, and is made again."""
-    carried_out_within: Seconds = Field(120.0, examples=[120])
-    """Seconds in which Mailchimp carries out a call or never. What contradicts a call without an answer waits so long."""
+    carried_out_within: Seconds | None = Field(None, examples=[120])
+    """Seconds that whatever contradicts a call without an answer waits. Absent: four times `http_timeout`."""
 
     @model_validator(mode="after")
     def _reachable(self) -> Mailchimp:

@@ -81,10 +81,11 @@ def make_agent(settings: Settings, clock: Clock, progress: Progress) -> Agent:
     read_later = PartitionReader(settings.kafka)
     for name, sync in settings.cohort_syncs.items():
         if sync.mailchimp not in calls:
+            account = settings.mailchimp[sync.mailchimp]
             calls[sync.mailchimp] = TagCalls(
                 _client(settings, sync.mailchimp, progress),
                 TagIds(clock),
-                LateCalls(clock, settings.mailchimp[sync.mailchimp].carried_out_within),
+                LateCalls(clock, account.carried_out_within or 4 * account.http_timeout),
             )
         connection = Connection(f"cohort_syncs.{name}", "mailchimp", clock, settings.delivery)
         couriers[name] = MailchimpCourier(name, sync, connection, calls[sync.mailchimp], read_later)
