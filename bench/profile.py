@@ -15,11 +15,13 @@ from bench.kafka import Broker, broker
 from bench.processes import Measured
 from bench.runners import LISTWIRE, Runner, Sink, sink
 
+LOOP = "the event loop, system calls included"
 # In a file's path → whose it is; the first that fits.
 WHOSE = (
     ("/stream/codecs/", "webhooks to events (stream/codecs)"),
     ("/stream/transport.py", "runs of records from Kafka, commits (stream/transport.py, runs.py)"),
     ("/stream/runs.py", "runs of records from Kafka, commits (stream/transport.py, runs.py)"),
+    ("/stream/worker.py", LOOP),  # what runs it; uvloop itself is in C
     ("/stream/", "lanes, deliveries, answers (the rest of stream/)"),
     ("/vendors/", "Amplitude's client (vendors/)"),
     ("/listwire/", "metrics, clock, logs (listwire/)"),
@@ -29,8 +31,8 @@ WHOSE = (
     ("/site-packages/aiohttp/", "HTTP (aiohttp, httpx)"),
     ("/site-packages/httpx/", "HTTP (aiohttp, httpx)"),
     ("/site-packages/", "other libraries"),
-    ("/asyncio/", "the event loop (asyncio), system calls included"),
-    ("/selectors.py", "the event loop (asyncio), system calls included"),
+    ("/asyncio/", LOOP),
+    ("/selectors.py", LOOP),
 )
 SHOWN = 4
 
