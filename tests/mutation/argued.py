@@ -15,6 +15,10 @@ QUICKER: Final = "a short way to the same answer: without it the long way is tak
 ARGUED: Final[dict[str, dict[tuple[str, str], str]]] = {
     "stream/lanes.py": {
         ("Lane.__init__", "self.given_up = False → self.given_up = None"): FALSY,
+        (
+            "Lane.__init__",
+            "self.proven = False  # something of it has been acknowledged → self.proven = None  # something of it has been acknowledged",
+        ): FALSY,
         ("Lane.put", "elif run.begin < self.next: → elif run.begin <= self.next:"): (
             "where a run begins at the next offset, none of its records is left out"
         ),
